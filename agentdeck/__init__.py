@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from agentdeck.documents.result import Result, StepFault, StepResult, TaskResult
     from agentdeck.documents.run import RunStatus
     from agentdeck.documents.run_event import RunEvent
+    from agentdeck.engine.retry_rule import FailedAttempt
     from agentdeck.errors import AgentdeckError, InvalidFile, Permanent, StoreError, UsageError
 
 __version__ = "0.1.0"
 __all__ = [
     "AgentdeckError",
     "Context",
+    "FailedAttempt",
     "InvalidFile",
     "Permanent",
     "Question",
@@ -45,6 +47,7 @@ __all__ = [
 _HOMES = {
     "AgentdeckError": "agentdeck.errors",
     "Context": "agentdeck.agents.python_runner",
+    "FailedAttempt": "agentdeck.engine.retry_rule",
     "InvalidFile": "agentdeck.errors",
     "Permanent": "agentdeck.errors",
     "Question": "agentdeck.documents.question",

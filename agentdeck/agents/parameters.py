@@ -14,8 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin, is_typeddict
 
-import anyio.to_thread
-
 from agentdeck.errors import StepError
 from agentdeck.workflow.json_text import room_left
 from agentdeck.workflow.model import Data
@@ -157,7 +155,9 @@ async def convert(arguments: dict[str, Any], by_name: Mapping[str, Converter]) -
         if room_left(value, SHORT) >= 0:
             arguments[name] = converter.convert(value)
         else:
-            arguments[name] = await anyio.to_thread.run_sync(converter.convert, value)
+            from anyio import to_thread  # `agentdeck check` reads annotations, and needs no event loop
+
+            arguments[name] = await to_thread.run_sync(converter.convert, value)
 
 
 def _plain_type(annotation: Any) -> type | None:

@@ -6,9 +6,10 @@ import inspect
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
-from types import NoneType
 from typing import Any
 
+from agentdeck.agents.frameworks.framework import framework_of
+from agentdeck.agents.parameters import annotations_of
 from agentdeck.agents.python import Python
 from agentdeck.errors import Issue, StepError
 from agentdeck.workflow.agent_kind import AgentWithCode
@@ -39,8 +40,11 @@ def _call(place: AgentWithCode, target: str, function: Any) -> list[Issue]:
     """Whether a function can be called with what the workflow gives. Objects of frameworks take everything."""
     agent, definition = place.agent, place.definition
     if not (inspect.isroutine(function) or inspect.isclass(function)):
-        plain = isinstance(function, NoneType | bool | int | float | str | list | dict | tuple)
-        return [place.issue(f"{target} is {kind(function)}, not a function", "")] if plain else []
+        try:
+            framework_of(function)
+        except TypeError:
+            return [place.issue(f"{target} is {kind(function)}, not a function", "")]
+        return []
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
@@ -54,6 +58,9 @@ def _call(place: AgentWithCode, target: str, function: Any) -> list[Issue]:
         fix = f"add {first} to its needs" if first in definition.agents else likely_fix(first, sorted(known))
         what = f"{target} takes {', '.join(unknown)}, which is neither an input nor a need nor in `with`"
         issues.append(place.issue(what, fix))
+    for name, why in annotations_of(function).unresolved.items():
+        what = f"the type of {name} is not known, so it is not checked: {why}"
+        issues.append(place.issue(what, "import it, or leave the annotation out", warning=True))
     if all(p.kind is not p.VAR_KEYWORD for p in parameters):
         names = [p.name for p in free]
         for key in agent.with_:

@@ -46,8 +46,9 @@ class Workflow:
     def agent(self, /, *, name: str | None = None, **settings: Data) -> Callable[[Function], Function]: ...
 
     def agent(self, function: Any = None, /, *, name: str | None = None, **settings: Data) -> Any:
-        """Make a function, or an object of a known framework, an agent. `settings` are the file's own keys:
-        `timeout="10s"`, `retry=5`. An object without a name of its own is named after its type."""
+        """Make a function, another callable or an object of a known framework an agent. `settings` are the file's
+        own keys: `timeout="10s"`, `retry=5`. An object without a name of its own is named after its type. Raises
+        TypeError for an object that cannot be called."""
 
         def add(function: Function) -> Function:
             called = name or _name_of(function)
@@ -55,6 +56,10 @@ class Workflow:
                 raise ValueError(f"{self.name} has an agent {called} already; give this one a name=")
             module = getattr(function, "__module__", None) or type(function).__module__
             target = f"{module}:{getattr(function, '__qualname__', called)}"
+            if not callable(function):
+                from agentdeck.agents.frameworks.framework import framework_of
+
+                framework_of(function)  # raises TypeError where no agent could call the object
             self.add(called, **{"python": target, **settings})
             self.functions[called] = cast("Callable[..., Any]", function)
             return function

@@ -32,7 +32,7 @@ SECTIONS = {
     "Mend": {"resume": "resume", "letters": "letters", "retry": "retry", "fork": "fork"},
     "Keep": {
         "backup": "maintenance", "prune": "maintenance", "otel": "otel", "metrics": "metrics",
-        "config": "installation", "info": "installation", "schema": "installation",
+        "config": "installation", "info": "installation", "plugins": "plugins", "schema": "installation",
         "completion": "installation",
     },
 }  # fmt: skip
@@ -54,6 +54,7 @@ HELP = {
     "metrics": "Print or serve metrics for Prometheus.",
     "config": "Show each setting and where it comes from.",
     "info": "Show versions and the paths of the store, the configuration and the deck.",
+    "plugins": "List what other packages add, and what does not load.",
     "schema": "Print the JSON Schema of workflow files.",
     "completion": "Print a shell's completion script.",
 }

@@ -179,6 +179,25 @@ class Check(Document):
     issues: list[Issue]
 
 
+class Plugin(Document):
+    """An entry point at one of the seams."""
+
+    seam: str = Field(description="agents, providers, places, observers or frameworks.")
+    name: str
+    package: str
+    version: str
+    target: str = Field(description="`module:object`.")
+    ok: bool
+    why: str = Field(description="Why it does not load and is left out; empty where it loads.")
+
+
+class Plugins(Document):
+    """What is installed at each seam, agentdeck's own parts included."""
+
+    ok: bool = Field(description="Whether all of them load.")
+    plugins: list[Plugin]
+
+
 class Setting(Document):
     """The value of a setting and its origin: flag, env, project, user or default."""
 

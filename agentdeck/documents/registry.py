@@ -31,6 +31,7 @@ MODELS = {
     "check": ("command", "Check"),
     "config": ("command", "Config"),
     "info": ("command", "Info"),
+    "plugins": ("command", "Plugins"),
     "pruned": ("command", "Pruned"),
     "prune-preview": ("command", "PrunePreview"),
 }

@@ -82,8 +82,14 @@ def make_provider_type(name: str, found: Any) -> ProviderType:
 
 @cache
 def loaded() -> Loaded:
-    """The types that are installed, and those that do not load."""
-    return plugins.load("providers", make_provider_type)
+    """The types that are installed, and those that do not load or whose keys cannot be read."""
+
+    def make(name: str, found: Any) -> ProviderType:
+        made = make_provider_type(name, found)
+        made.spec()
+        return made
+
+    return plugins.load("providers", make)
 
 
 @cache

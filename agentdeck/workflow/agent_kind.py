@@ -270,8 +270,8 @@ def key_names(verb: str) -> tuple[str, ...]:
 
 def broken_kinds() -> Mapping[str, str]:
     """What is wrong with the plugins that were left out, by verb."""
-    plugins = {one.plugin.name: str(one) for one in loaded().broken if one.plugin.name not in kinds()}
-    return {**plugins, **file_keys().broken}
+    plugins = {one.plugin.name: one for one in loaded().broken if one.plugin.name not in kinds()}
+    return {verb: str(one) for verb, one in {**plugins, **file_keys().broken}.items()}
 
 
 @cache
@@ -302,7 +302,7 @@ class FileKeys(NamedTuple):
     """The keys of the kinds by verb, and what is wrong with those of other kinds."""
 
     models: Mapping[str, type[FileModel]]
-    broken: Mapping[str, str]
+    broken: Mapping[str, BrokenPlugin]
 
 
 @cache
@@ -312,13 +312,13 @@ def file_keys() -> FileKeys:
 
     owners = {info.alias or name: "every agent" for name, info in AgentKeys.model_fields.items()}
     models: dict[str, type[FileModel]] = {}
-    broken: dict[str, str] = {}
+    broken: dict[str, BrokenPlugin] = {}
     plugins = {plugin.name: plugin for plugin in reversed(installed("agents"))}
     for verb, kind in kinds().items():
         try:
             model = _checked_keys(verb, kind, owners)
         except PluginError as error:
-            broken[verb] = str(BrokenPlugin(plugins[verb], str(error)))
+            broken[verb] = BrokenPlugin(plugins[verb], str(error))
         else:
             models[verb] = model
             owners |= {info.alias or name: verb for name, info in model.model_fields.items()}

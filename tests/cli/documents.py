@@ -12,7 +12,7 @@ PRINTED = {
     "run": "summary", "resume": "summary", "retry": "summary", "fork": "summary", "show": "summary",
     "runs": "runs", "events": "event", "watch": "event", "logs": "log", "letters": "letters", "limits": "limits",
     "budget": "budget", "why": "why", "step": "step", "plan": "plan", "check": "check", "diff": "diff",
-    "config": "config", "info": "info", "prune": "pruned", "results": "result",
+    "config": "config", "info": "info", "plugins": "plugins", "prune": "pruned", "results": "result",
 }  # fmt: skip
 LETTERS = {"show": "letter", "export": "letter", "retry": "summary"}
 NO_FLAG = (["letters", "export"], ["results"])  # these print JSON without --json

@@ -61,3 +61,25 @@ async def test_a_partial_and_a_callable_object() -> None:
     made.agent(functools.partial(first, more=1))
     made.agent(Doubler())
     assert (await made.run(n=3)).output == 8
+
+
+class Clerk:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    async def sign(self, n: int) -> str:
+        return f"{self._name} {n}"
+
+
+async def test_a_bound_method_is_an_agent() -> None:
+    made = Workflow("made", output="${sign}")
+    made.agent(Clerk("Ada").sign)
+    assert (await made.run(n=3)).output == "Ada 3"
+
+
+@pytest.mark.parametrize("found", [3, {"a": 1}, object(), None])
+def test_what_cannot_be_called_is_refused_where_it_is_added(found: object) -> None:
+    made = Workflow("made")
+    with pytest.raises(TypeError, match=f"a {type(found).__name__} cannot be called; name a function, or an obj"):
+        made.agent(name="it")(found)
+    assert made.functions == {}

@@ -66,6 +66,12 @@ def test_a_function_gets_inputs_needs_with_and_what_always_is(folder: Path) -> N
         ("def f(b): ...", "python: w_shop:f",
          "5:8: w_shop:f takes b, which is neither an input nor a need nor in `with`; add b to"),
         ("f = 5", "python: w_shop:f", "5:8: w_shop:f is a number, not a function"),
+        ("f = object()", "python: w_shop:f", "5:8: w_shop:f is object, not a function"),
+        (
+            "def f(x: 'Doc'): ...",
+            "with: { x: 1 }, python: w_shop:f",
+            "5:24: warning: the type of x is not known, so it is not checked: Doc (NameError: name 'Doc' is not",
+        ),
         ("def f(x): ...", "with: { x: 1, z: 2 }, python: w_shop:f", "5:22: warning: w_shop:f has no parameter z"),
         ("def __getattr__(n): raise OSError", "python: w_shop:f", "5:8: w_shop has no f"),
     ],
