@@ -144,7 +144,7 @@ class Execution:
     def carry_out(self, command: RunCommand) -> Data:
         """Carry out a command now; returns the answer. Raises UsageError."""
         if self.over:
-            raise UsageError(f"{self.run} is over: nothing executes it")
+            raise UsageError(f"{self.run} has ended: no process executes it")
         request = Request(0, self.run, command.verb, command.args, self._author, time.time())
         return self.engine.carry_out(request)
 

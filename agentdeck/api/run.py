@@ -281,7 +281,7 @@ class Run:
         if self._execution is not None and not self._execution.over:
             self._execution.carry_out(command)
         elif self.db is None:
-            raise UsageError(f"{self.id} is over: nothing executes it")
+            raise UsageError(f"{self.id} has ended: no process executes it")
         else:
             await self._send_to_owner(command)
 

@@ -206,7 +206,7 @@ async def test_a_run_that_is_over_takes_no_command(tmp_path: Path, stored: bool)
     async with shop().start(text="x", db=store(tmp_path, stored)) as run:
         await run.result()
         for command in (run.set_limit("workers", 3), run.answer("payment"), run.pause()):
-            with pytest.raises(UsageError, match=f"{run.id} is over"):
+            with pytest.raises(UsageError, match=f"{run.id} has ended"):
                 await command
 
 
@@ -222,7 +222,7 @@ async def test_a_drained_run_is_resumed(tmp_path: Path) -> None:
             await run.result()
         await run.resume()
         assert (await run.result()).summary["tasks"]["done"] == 9
-        with pytest.raises(UsageError, match="is over"):
+        with pytest.raises(UsageError, match="has ended"):
             await run.resume()
 
 
