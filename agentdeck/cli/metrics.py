@@ -78,6 +78,7 @@ def _serve(found: StoreMetrics, host: str, port: int) -> None:
             if self.path.partition("?")[0] != "/metrics":
                 self._answer(404, "text/plain; charset=utf-8", "the metrics are at /metrics\n")
                 return
+            _refresh(found, lock)
             try:
                 with lock:
                     body = found.text()

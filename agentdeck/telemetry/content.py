@@ -16,14 +16,11 @@ from agentdeck.telemetry.span import Value
 from agentdeck.views.recorded_task import RecordedTask
 from agentdeck.workflow.model import Data, Definition, Prompt
 
-#: Characters of a text that a span holds, where OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT sets no other limit.
-LONGEST = 32_768
-
 
 class Content:
-    """What the open tasks of a run read and wrote."""
+    """What the open tasks of a run read and wrote. `longest` is the number of characters of a text in a span."""
 
-    def __init__(self, run: str, longest: int = LONGEST) -> None:
+    def __init__(self, run: str, longest: int) -> None:
         self._run = run
         self._longest = longest
         self._tasks: dict[str, RecordedTask] = {}

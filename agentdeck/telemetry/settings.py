@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from agentdeck.errors import UsageError
-from agentdeck.telemetry.content import LONGEST
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
@@ -17,6 +16,8 @@ EXPORTER = "OTEL_TRACES_EXPORTER"
 CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 LENGTH = "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT"
 DEFAULT_ENDPOINT = "http://localhost:4318"
+#: Characters of a text that a span holds, where the environment sets no other limit.
+LONGEST = 32_768
 #: The value of the protocol that the extra can speak.
 PROTOCOL = "http/protobuf"
 

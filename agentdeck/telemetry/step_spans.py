@@ -15,6 +15,9 @@ from agentdeck.telemetry.span import Span, SpanLink, Value
 from agentdeck.trace_ids import span_id
 from agentdeck.views.step_transitions import Change, follow
 
+#: The wait for an answer of the operator: the step runs meanwhile.
+APPROVAL = "approval"
+
 
 class StepSpans:
     """Applies events to open steps; what an event means is decided by `views/step_transitions.py`."""
@@ -32,6 +35,8 @@ class StepSpans:
             _start(task, step, event)
             yield from _waits(seq, task, step, event.at, change)
             return
+        if isinstance(event, ev.StepAnswered):
+            yield _answer(seq, task, step, event, change)
         if change.outcome == "deferred":  # it did no work, and counts as no attempt
             step.attempts -= len(change.ended)
         else:
@@ -87,19 +92,26 @@ def _needs(task: OpenTask, step: OpenStep) -> tuple[SpanLink, ...]:
 
 
 def _waits(seq: int, task: OpenTask, step: OpenStep, until: float, change: Change) -> Iterator[Span]:
-    """The waits that ended, one after another from when the step last stopped running."""
+    """The waits for a start that ended, one after another from when the step last stopped running."""
     since = step.idle
     for reason, seconds in change.waits.items():
         end = min(until, since + seconds)
-        if end > since:
-            known: dict[str, Value] = {
-                at.KIND: "CHAIN", at.TASK: task.id, at.STEP: step.key, at.WAIT_REASON: reason,
-            }  # fmt: skip
-            yield task.make(
-                task.wait_span(step, seq, reason), task.around(step), f"wait {reason}", since, end, known
-            )
+        if end > since and reason != APPROVAL:
+            yield _wait(seq, task, step, reason, task.around(step), since, end)
             step.waited += end - since
             since = end
+
+
+def _wait(seq: int, task: OpenTask, step: OpenStep, reason: str, parent: str, since: float, end: float) -> Span:
+    known: dict[str, Value] = {at.KIND: "CHAIN", at.TASK: task.id, at.STEP: step.key, at.WAIT_REASON: reason}
+    return task.make(task.wait_span(step, seq, reason), parent, f"wait {reason}", since, end, known)
+
+
+def _answer(seq: int, task: OpenTask, step: OpenStep, event: ev.StepAnswered, change: Change) -> Span:
+    """The wait for an answer, in the attempt that asked."""
+    asked = event.at - change.waits[APPROVAL]
+    inside = task.attempt_span(step.key, change.ended[0].attempt) if change.ended else task.around(step)
+    return _wait(seq, task, step, APPROVAL, inside, asked, event.at)
 
 
 def _end_round(task: OpenTask, step: OpenStep, end: float) -> Span:

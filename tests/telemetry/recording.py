@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from agentdeck.scheduler import events as ev
+from agentdeck.store.lease import LOCAL_OWNERS
 from agentdeck.store.log import LogRow
-from agentdeck.store.runs import Counts, NewRun, create_run, end_run, save_definition
+from agentdeck.store.runs import Counts, NewRun, Owner, create_run, end_run, save_definition, take_lease
 from agentdeck.store.writer import Writer
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Definition
@@ -61,3 +62,15 @@ def append(db: Path, events: Sequence[Any], after: int, *, run: str = RUN) -> No
     with closing(Writer(db)) as writer:
         writer.append(run, after + 1, events)
         writer.flush()
+
+
+def hold(db: Path, *, held: bool = True) -> None:
+    """A process that lives has the run, or has it no more."""
+    owner = Owner.here("test")
+    LOCAL_OWNERS.add(owner.name)
+    with closing(Writer(db)) as writer:
+        if held:
+            assert writer.call(lambda connection: take_lease(connection, RUN, owner, T * 2, T)).result()
+        else:
+            sql = "UPDATE runs SET owner = NULL, lease_until = NULL"
+            writer.call(lambda connection: connection.execute(sql)).result()

@@ -19,7 +19,7 @@ from agentdeck.trace_ids import attempt_span_id, trace_id
 from agentdeck.workflow.model import Definition
 from tests.cli.conftest import Deck
 from tests.telemetry.receiver import Receiver
-from tests.telemetry.recording import RUN, T, append, record, started, workflow
+from tests.telemetry.recording import RUN, T, append, hold, record, started, workflow
 
 ORDER = """
 name: order
@@ -180,6 +180,16 @@ def test_an_export_goes_on_where_the_log_was_left(tmp_path: Path, order: Definit
     receiver.spans.clear()
     export(db, again=True)
     assert {span.id: span for span in receiver.spans} == in_parts
+
+
+def test_a_run_that_executes_is_sent_as_far_as_it_is(deck: Deck, order: Definition, receiver: Receiver) -> None:
+    record(deck.db, order, [started(order), *EVENTS[:6]], state="interrupted")
+    hold(deck.db)
+    sent = export(deck.db)
+    assert (sent.running, sent.last) == (True, 7)
+    assert receiver.one("invoke_agent extract").parent  # of a span that has not ended
+    done = deck("otel", "export", "last", "--again", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url)
+    assert done.returncode == 0
 
 
 def test_each_receiver_gets_all(db: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,16 +16,13 @@ import pytest
 from agentdeck.errors import Fault, UsageError
 from agentdeck.operations.metrics import StoreMetrics
 from agentdeck.scheduler import events as ev
-from agentdeck.store.lease import LOCAL_OWNERS
 from agentdeck.store.reader import Reader
-from agentdeck.store.runs import Owner, take_lease
-from agentdeck.store.writer import Writer
 from agentdeck.telemetry.prometheus import Histogram, Values, text
 from agentdeck.telemetry.run_metrics import RunMetrics, Totals
 from agentdeck.workflow.model import Definition
 from tests.cli.conftest import SLOW, Deck
 from tests.telemetry.exposition import read
-from tests.telemetry.recording import RUN, T, append, record, started, workflow
+from tests.telemetry.recording import RUN, T, append, hold, record, started, workflow
 from tests.telemetry.test_export import EVENTS, ORDER
 from tests.waiting import until
 
@@ -122,18 +119,6 @@ def test_what_is_not_read_yet_is_said(db: Path, order: Definition, reader: Reade
     assert read(made.text())["agentdeck_lag_events"] == {("order", RUN): 15}
     made.refresh()
     assert read(made.text())["agentdeck_lag_events"] == {("order", RUN): 0}
-
-
-def hold(db: Path, *, held: bool = True) -> None:
-    """A process that lives has the run, or has it no more."""
-    owner = Owner.here("test")
-    LOCAL_OWNERS.add(owner.name)
-    with closing(Writer(db)) as writer:
-        if held:
-            assert writer.call(lambda connection: take_lease(connection, RUN, owner, T * 2, T)).result()
-        else:
-            sql = "UPDATE runs SET owner = NULL, lease_until = NULL"
-            writer.call(lambda connection: connection.execute(sql)).result()
 
 
 def test_a_run_that_is_resumed_is_not_counted_twice(db: Path, order: Definition, reader: Reader) -> None:
