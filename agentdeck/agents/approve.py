@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from agentdeck.workflow.agent_kind import AgentInFile, AgentKind, Fill
 from agentdeck.workflow.builder import default_fault, input_
 from agentdeck.workflow.model import Agent, Approve, Data
-from agentdeck.workflow.yaml_source import Path_, as_map
+from agentdeck.workflow.yaml_source import Path_
 
 if TYPE_CHECKING:
     from agentdeck.workflow.file_model import FileModel
@@ -51,7 +51,7 @@ class ApproveKind(AgentKind):
     def check(self, agent: AgentInFile) -> None:
         """The names of its fields, and their defaults."""
         at: Path_ = ("approve", "fields")
-        fields = as_map(as_map(agent.given["approve"]).get("fields"))
+        fields = agent.given["approve"].get("fields", {})
         if "approved" in fields:
             what = "approved is reserved for the decision"
             agent.fault((*at, "approved"), what, "give the field another name", key=True)

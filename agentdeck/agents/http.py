@@ -11,7 +11,6 @@ from agentdeck.workflow.agent_kind import AgentInFile, AgentKind, Fill
 from agentdeck.workflow.expressions import show
 from agentdeck.workflow.model import Agent, Data, Work
 from agentdeck.workflow.url import UrlTemplate, check_listed
-from agentdeck.workflow.yaml_source import as_map
 
 if TYPE_CHECKING:
     from agentdeck.agents.verb import Verb, WorkflowContext
@@ -74,9 +73,8 @@ class HttpKind(AgentKind):
 
     def check(self, agent: AgentInFile) -> None:
         """A url whose host comes from a value needs a list of hosts."""
-        http = as_map(agent.given["http"])
-        url = http.get("url")
-        if isinstance(url, str) and "hosts" not in http and UrlTemplate(url).from_value:
+        http = agent.given["http"]
+        if "hosts" not in http and UrlTemplate(http["url"]).from_value:
             what = "the host of this url comes from a value, but `hosts` is missing"
             fix = "add hosts: [api.example.com], or put a / between the host and the value"
             at = ("http", "url") if agent.is_written("http", "url") else ("http",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio.to_thread
 
 from agentdeck.agents.verb import AttemptContext, Verb, VerbResult, WorkflowContext
-from agentdeck.errors import StepError
+from agentdeck.errors import AgentdeckError, StepError
 from agentdeck.providers.keys import KeyStore
 from agentdeck.workflow.agent_kind import kind_of
 from agentdeck.workflow.expressions import LIGHT
@@ -16,7 +16,13 @@ from agentdeck.workflow.model import Agent, Data
 def runner(agent: Agent, context: WorkflowContext) -> Verb:
     """The object that runs the attempts of an agent. Raises StepError of kind `setup` where it cannot be made (no
     such module, no such function)."""
-    verb: Verb = kind_of(agent).runner(agent, context)
+    try:
+        verb: Verb = kind_of(agent).runner(agent, context)
+    except AgentdeckError:
+        raise
+    except Exception as error:  # the code of a plugin
+        what = f"{type(error).__name__}: {error}"
+        raise StepError("setup", f"agents of the kind {agent.does.verb} cannot run here: {what}") from None
     return SecretMaskingVerb(verb, context.keys) if context.keys.has_secrets else verb
 
 

@@ -98,7 +98,8 @@ class AgentKind:
             yield from expressions_in(given.get(key), (*path, key))
 
     def check(self, agent: AgentInFile) -> None:
-        """Note faults that need more than one key, or other agents of the file."""
+        """Note faults that need more than one key, or other agents of the file. Called where the kind's own keys
+        have no faults."""
 
     def warn(self, agent: AgentInFile) -> None:
         """Note warnings. Called for a file without faults."""
@@ -182,8 +183,9 @@ def _why_unknown(verb: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class AgentInFile:
-    """An agent of a file that is being checked. `given` has its keys and `agents` those of all agents, INVALID in
-    the place of values with faults; `needs` are complete. `reads` gives the dotted names that an agent reads."""
+    """An agent of a file that is being checked. `given` has its keys, and `agents` those of all agents, INVALID
+    in the place of values with faults; the kind's own keys have none. `needs` are complete. `reads` gives the
+    dotted names that an agent reads."""
 
     name: str
     given: Mapping[str, Any]

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from agentdeck.plugins import PluginError
 from agentdeck.workflow import model
-from agentdeck.workflow.agent_kind import key_names, kinds_in
+from agentdeck.workflow.agent_kind import AgentKind, key_names, kinds_in
 from agentdeck.workflow.units import share
 from agentdeck.workflow.wording import fits
 from agentdeck.workflow.yaml_source import INVALID
@@ -65,7 +66,7 @@ def agent(name: str, given: Read, defaults: Read, needs: tuple[str, ...]) -> mod
     kind = next(kinds_in(given))
     return model.Agent(
         name=name,
-        does=kind.make(_given(given, *key_names(kind.verb))),
+        does=work(name, kind, given),
         needs=needs,
         with_=given.get("with", {}),
         join=join(given.get("join", "all")),
@@ -77,6 +78,15 @@ def agent(name: str, given: Read, defaults: Read, needs: tuple[str, ...]) -> mod
         **_given(both, "max_parallel", "cache", "tier", "hedge", "priority"),
         **_given(given, "about", "when", "each", "once", "expect", "spare"),
     )
+
+
+def work(name: str, kind: AgentKind, given: Read) -> model.Work:
+    """What an agent does. Raises PluginError where the code of a plugin fails."""
+    try:
+        return kind.make(_given(given, *key_names(kind.verb)))
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise PluginError(f"{name}: the kind {kind.verb} cannot use its keys: {what}") from error
 
 
 def _given(given: Read, *keys: str) -> dict[str, Any]:

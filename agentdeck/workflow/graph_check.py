@@ -12,7 +12,7 @@ from agentdeck.workflow.expression_types import check_types
 from agentdeck.workflow.references import Found, Reference, expressions_in, in_expression, references
 from agentdeck.workflow.secret_references import check_secrets
 from agentdeck.workflow.wording import likely_fix
-from agentdeck.workflow.yaml_source import INVALID, Path_, Source, as_map
+from agentdeck.workflow.yaml_source import INVALID, Path_, Source, as_map, has_invalid
 
 #: Keys of every agent that hold expressions. Those that come after its work see its own `output`.
 EXPRESSIONS = ("when", "each", "expect")
@@ -72,7 +72,8 @@ class _GraphCheck:
             self._check_join(name, agent)
             self._check_fallback(name, agent)
             for kind in kinds_in(agent):
-                kind.check(self._agent_in_file(name))
+                if not has_invalid([agent.get(key) for key in key_names(kind.verb)]):
+                    kind.check(self._agent_in_file(name))
             check_secrets(self.expressions[name], self.source)
             check_types(self.expressions[name], self.read, self.source)
         self._check_output()

@@ -34,6 +34,12 @@ class _Invalid:
 INVALID: Final = _Invalid()
 
 
+def has_invalid(value: Any) -> bool:
+    """Whether a value is INVALID, or something in it is."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return value is INVALID or any(map(has_invalid, inner))
+
+
 def as_map(value: Any) -> dict[str, Any]:
     """The value where it is a map, else an empty one."""
     return value if isinstance(value, dict) else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,65 +29,12 @@ from agentdeck.workflow.model import UnknownWork, plain, restored
 from tests.plugin_packages import installed, write_package
 
 ROOT = Path(agentdeck.__file__).parents[1]
-ACME = '''
-    from dataclasses import dataclass
-
-    from agentdeck.agents.template_rendering import render_text
-    from agentdeck.errors import StepError
-    from agentdeck.workflow.agent_kind import AgentKind
-    from agentdeck.workflow.expressions import Template
-    from agentdeck.workflow.model import Work
-
-    @dataclass(frozen=True, slots=True)
-    class Notify(Work):
-        """Notify somebody."""
-
-        to: str
-        text: str = "done"
-        tags: tuple[str, ...] = ()
-        urgent: bool = False
-        verb = "notify"
-
-    class NotifyKind(AgentKind):
-        work = Notify
-        heading = "recipients"
-
-        def keys(self):
-            from agentdeck.workflow.file_model import ABSENT, FileModel, FilledTemplate, Flag, Texts
-
-            class NotifySpec(FileModel):
-                """A notification. The short form is its recipient."""
-
-                SHORT = "to"
-                to: FilledTemplate
-                text: FilledTemplate = ABSENT
-                tags: Texts = ABSENT
-
-            class NotifyKeys(FileModel):
-                notify: NotifySpec = ABSENT
-                urgent: Flag = ABSENT
-
-            return NotifyKeys
-
-        def check(self, agent):
-            if agent.given["notify"].get("to") == "everybody" and not agent.given.get("urgent"):
-                agent.fault(("notify", "to"), "only what is urgent goes to everybody", "add urgent: true")
-
-        def runner(self, agent, context):
-            return NotifyRunner(agent.does)
-
-    class NotifyRunner:
-        def __init__(self, does):
-            self.does = does
-            self.text = Template(does.text)
-
-        async def run(self, work):
-            text = await render_text(self.text, work.scope)
-            work.log(f"to {self.does.to}: {text}")
-            if self.does.to == "nobody":
-                raise StepError("rejected", "nobody is there")
-            return {"to": self.does.to, "text": text, "urgent": self.does.urgent}
-'''
+#: The package of the example in the documentation.
+ACME = next(
+    code
+    for code in re.findall(r"```python\n(.*?)```", (ROOT / "docs/plugins.md").read_text(), re.S)
+    if "class NotifyKind" in code
+)
 WORKFLOW = """
 agentdeck: 1
 name: shop
@@ -94,7 +42,7 @@ inputs:
   order: { type: integer, default: 7 }
 agents:
   pay: { simulate: { takes: 1ms, returns: 12 } }
-  tell: { notify: { to: ada, text: "order ${inputs.order}: ${pay}", tags: shop }, urgent: true }
+  tell: { notify: { to: ada, text: "order ${inputs.order}: ${pay}" }, urgent: true }
 output: ${tell}
 """
 
@@ -103,8 +51,8 @@ output: ${tell}
 def packages(tmp_path: Path) -> Path:
     """A folder with a package that adds a kind."""
     folder = tmp_path / "packages"
-    entries = {"agents": {"notify": "acme_agents:NotifyKind"}}
-    write_package(folder, "acme", entries, {"acme_agents": ACME})
+    entries = {"agents": {"notify": "acme_notify:NotifyKind"}}
+    write_package(folder, "acme", entries, {"acme_notify": ACME})
     return folder
 
 
@@ -112,7 +60,7 @@ def packages(tmp_path: Path) -> Path:
 def acme(packages: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with installed(packages, monkeypatch):
         yield
-    sys.modules.pop("acme_agents", None)
+    sys.modules.pop("acme_notify", None)
 
 
 def faults(text: str) -> list[str]:
@@ -140,9 +88,8 @@ def test_its_keys_become_its_work(acme: None) -> None:
     agent = loads(WORKFLOW).definition.agents["tell"]
     assert plain(agent.does) == {
         "verb": "notify",
-        "to": "ada",
+        "to": ["ada"],
         "text": "order ${inputs.order}: ${pay}",
-        "tags": ["shop"],
         "urgent": True,
     }
     assert agent.does.holds_worker
@@ -153,7 +100,7 @@ def test_its_keys_become_its_work(acme: None) -> None:
     ("keys", "fault"),
     [
         ("{ notify: ada, urgnt: true }", "f.yaml:4:21: urgnt is not known here; did you mean urgent?"),
-        ("{ notify: { to: ada, zz: 1 } }", "f.yaml:4:27: zz is not known here; there are to, text, tags"),
+        ("{ notify: { to: ada, zz: 1 } }", "f.yaml:4:27: zz is not known here; there are to, text"),
         ("{ notify: {} }", "f.yaml:4:16: to is missing; add to:"),
         ("{ notify: ada, urgent: 5 }", "f.yaml:4:29: true or false is needed here, not a number"),
         ("{ notify: { to: ada, text: '${b}' } }", "f.yaml:4:33: b is neither an agent nor a known name"),
@@ -184,7 +131,7 @@ def test_plans_and_steps_show_it(acme: None) -> None:
     assert [(deed.verb, deed.target) for deed in made.deeds if deed.agent == "tell"] == [("notify", "ada")]
     agent = definition.agents["tell"]
     parts = asked(agent, {"inputs": {"order": 3}, "pay": 5})
-    assert parts == {"notify": {"to": "ada", "text": "order 3: 5", "tags": ["shop"], "urgent": True}}
+    assert parts == {"notify": {"to": ["ada"], "text": "order 3: 5", "urgent": True}}
     assert kind_of(agent).label(agent) == "notify"
     assert kind_of(agent).described(agent) == "notify: ada"
 
@@ -262,6 +209,36 @@ def test_everything_else_goes_on_beside_broken_plugins(broken: None) -> None:
     assert kinds()["prompt"].heading == "models"
 
 
+LATE = """
+    from dataclasses import dataclass
+
+    from agentdeck.workflow.agent_kind import AgentKind
+    from agentdeck.workflow.model import Work
+
+    @dataclass(frozen=True)
+    class Late(Work):
+        text: str
+        verb = "late"
+
+        def __post_init__(self):
+            if self.text == "never":
+                raise ValueError("never is too late")
+
+    class LateKind(AgentKind):
+        work = Late
+
+        def keys(self):
+            from agentdeck.workflow.file_model import ABSENT, FileModel, Text
+
+            class LateKeys(FileModel):
+                late: Text = ABSENT
+
+            return LateKeys
+
+        def runner(self, agent, context):
+            import acme_client
+"""
+
 # Runs ----------------------------------------------------------------------------------------------------
 
 
@@ -292,11 +269,32 @@ def test_it_runs_and_is_recorded(cli: Cli) -> None:
     done = cli("run", "w.yaml", "--json")
     assert (done.returncode, json.loads(done.stdout)["output"]) == (
         0,
-        {"to": "ada", "text": "order 7: 12", "urgent": True},
+        {"to": ["ada"], "text": "order 7: 12"},
     )
     shown = cli("step", "last", "1", "tell").stdout
     assert "order 7: 12" in shown
     assert "to ada: order 7: 12" in cli("logs", "last").stdout
+
+
+def test_a_plugin_that_cannot_make_its_runner_fails_its_own_steps(cli: Cli) -> None:
+    write_package(cli.packages, "late", {"agents": {"late": "acme_late:LateKind"}}, {"acme_late": LATE})
+    (cli.folder / "w.yaml").write_text(one_agent("{ late: x }") + "  b: { simulate: 1ms }\n")
+    done = cli("run", "w.yaml", "--json")
+    assert done.returncode == 1
+    agents = json.loads(done.stdout)["agents"]
+    assert (agents["a"]["failed"], agents["b"]["done"]) == (1, 1)
+    what = "agents of the kind late cannot run here: ModuleNotFoundError: No module named 'acme_client'"
+    assert what in cli("letters", "show", "1").stdout
+
+
+def test_a_plugin_that_cannot_use_its_keys_is_named(cli: Cli) -> None:
+    write_package(cli.packages, "late", {"agents": {"late": "acme_late:LateKind"}}, {"acme_late": LATE})
+    (cli.folder / "w.yaml").write_text(one_agent("{ late: never }"))
+    done = cli("check", "w.yaml")
+    assert done.returncode == 3
+    assert done.stderr.startswith(
+        "agentdeck: a: the kind late cannot use its keys: ValueError: never is too late"
+    )
 
 
 def test_a_run_outlives_the_plugin_of_its_agents(cli: Cli) -> None:
