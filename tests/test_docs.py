@@ -79,8 +79,10 @@ def test_yaml_loads_without_a_warning(page: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", NAMED)
 def test_python_runs(page: Path, tmp_path: Path) -> None:
+    """A block that begins with `# name.py` is that module for the blocks after it."""
     for number, text in enumerate(blocks(page, "python")):
-        file = tmp_path / f"shown{number}.py"
+        named = re.match(r"# (\w+\.py)\n", text)
+        file = tmp_path / (named.group(1) if named else f"shown{number}.py")
         file.write_text(text, encoding="utf-8")
         done = subprocess.run(
             [sys.executable, file.name], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False

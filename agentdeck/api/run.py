@@ -360,9 +360,11 @@ class Run:
         text = f"{outcome.view.workflow}: run {self.id} {why}"
         if questions:
             first = questions[0]
+            needed = [f"{name!r}: …" for name, field in first.fields.items() if field.required]
+            answer = f"{{{', '.join(needed)}}}" if needed else "True"
             text += (
                 f". {first.step} of task {first.task} asks: {first.text!r}. To answer in Python, give answers=…,"
-                f" or give wait=True and call run.answer({first.step!r}, True)"
+                f" or give wait=True and call run.answer({first.step!r}, {answer})"
             )
         return with_db(text, str(self.db) if self.db is not None else "")
 

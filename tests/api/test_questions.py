@@ -169,6 +169,11 @@ async def test_a_question_that_nothing_answers_is_an_error_that_says_what_to_do(
         assert (await run.result()).output == {"approved": True}
 
 
+async def test_the_error_names_the_fields_that_an_answer_needs() -> None:
+    with pytest.raises(RunBlocked, match=r"run.answer\('gate', {'amount': …}\)"):
+        await asking(**FIELDS).run()
+
+
 async def test_a_time_limit_of_the_question_answers_it() -> None:
     result = await asking(within="300ms", otherwise="approve").run()
     assert result.output == {"approved": True}
