@@ -417,6 +417,28 @@ def notes(number: int, start: int = 1) -> list[ev.Event]:
     return [ev.Noted(float(n), str(n)) for n in range(start, start + number)]
 
 
+def test_the_store_is_read_up_to_what_was_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Later events are on disk already, and come through the queue."""
+    monkeypatch.setattr(observer_feed, "BOUND", 20)
+    release, collector, db = (
+        threading.Event(),
+        EventCollector(lambda event: release.wait(30)),
+        tmp_path / "deck.db",
+    )
+    writer = Writer(db)
+    writer.append("r", 1, notes(60))
+    writer.close()
+    feed = fed(db, collector)
+    for first in range(1, 51, 10):
+        feed.hand_over(first, notes(10, first))
+    feed.committed(30)
+    release.set()
+    until(lambda: len(collector.events) == 30)
+    feed.committed(50)
+    feed.close()
+    assert collector.numbered == list(enumerate(notes(50), 1))
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_every_way_of_falling_behind_ends_with_all_events(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queued: list[int], seed: int
