@@ -108,9 +108,9 @@ def test_one_that_never_yields_is_named_and_ends_by_its_clock(deck: Deck, name: 
     done = deck("run", "w.yaml", "--json")
     told = json.loads(done.stdout)
     assert (done.returncode, told["steps"]["done"], told["steps"]["failed"]) == (1, 2, 1)
-    assert f"task 1: {name} holds up everything else" in done.stderr
+    assert f"task 1: {name} blocks all other steps" in done.stderr
     assert "never awaited" in failures(deck, done.stderr)[name]
-    assert "holds up everything else" in deck("logs", "last", "--agent", name).stdout
+    assert "blocks all other steps" in deck("logs", "last", "--agent", name).stdout
     failed = [e for e in events(deck) if e["event"] == "attempt_failed"]
     assert [(e["fault"]["kind"], e["fault"]["clock"]) for e in failed] == [("timeout", "attempt")]
 
@@ -118,7 +118,7 @@ def test_one_that_never_yields_is_named_and_ends_by_its_clock(deck: Deck, name: 
 def test_nobody_takes_a_run_up_while_an_agent_holds_its_loop(deck: Deck) -> None:
     write(deck, *python("busy", keys="retry: 1, timeout: 10m"))
     process = deck.start("run", "w.yaml")
-    until(lambda: "holds up everything else" in deck("logs", "last").stdout)
+    until(lambda: "blocks all other steps" in deck("logs", "last").stdout)
     [row] = json.loads(deck("runs", "--json").stdout)
     taken = deck("resume", "last")
     assert row["state"] == "running"
@@ -130,7 +130,7 @@ def test_nobody_takes_a_run_up_while_an_agent_holds_its_loop(deck: Deck) -> None
 def test_control_c_twice_ends_an_agent_that_never_yields(deck: Deck) -> None:
     write(deck, *python("busy", keys="retry: 1, timeout: 10m"))
     process = deck.start("run", "w.yaml")
-    until(lambda: "holds up everything else" in deck("logs", "last").stdout)
+    until(lambda: "blocks all other steps" in deck("logs", "last").stdout)
     process.send_signal(signal.SIGINT)
     until(lambda: pending(process.pid, signal.SIGINT) is False)
     process.send_signal(signal.SIGINT)
@@ -195,7 +195,7 @@ def test_faults_of_functions_are_told_before_anything_runs(deck: Deck) -> None:
         assert "w.yaml:5:8: broken cannot be imported: SyntaxError" in said
         assert "w.yaml:6:8: lacking cannot be imported: No module named 'no_such_module_at_all'" in said
         assert "w.yaml:7:8: shop has no tkaes; did you mean takes?" in said
-        assert "w.yaml:8:8: shop:takes takes nothing_known, which is no input" in said
+        assert "w.yaml:8:8: shop:takes takes nothing_known, which is neither an input nor a need" in said
         assert "w.yaml:9:8: shop:value is a number, not a function" in said
     assert not deck.db.exists()
 
