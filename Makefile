@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 BENCH := .venv/.bench
+DOCS := .venv/.docs
 PROXY := .venv/proxy
 PHOENIX := .venv/phoenix
 # The tests start hundreds of processes: compiled once, not by each of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-live check bench screenshots soak clean test-all
+.PHONY: run test test-live check bench screenshots soak docs clean test-all
 
 run: $(READY)  ## the console on a thousand orders that already run; headless where there is no terminal
 	$(BIN)/agentdeck demo
@@ -35,12 +36,15 @@ bench: $(BENCH)
 screenshots: $(READY)  ## the pictures of the README, from recorded runs
 	$(BIN)/python -m screenshots.draw
 
+docs: $(DOCS)  ## the documentation as a site, in site/; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 soak: $(READY)  ## a quarter of an hour of kills, AGENTDECK_SOAK=60 takes less of it; then new random runs of the scheduler
 	$(BIN)/pytest -m soak -rP
 	$(BIN)/pytest -n 4 --hypothesis-profile search tests/scheduler tests/views
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build site
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -57,6 +61,10 @@ $(PROXY)/.ready: | $(READY)  # apart: it wants an older rich than the console
 $(PHOENIX)/.ready: | $(READY)  # apart: 620 MB
 	$(PYTHON) -m venv $(PHOENIX)
 	$(PHOENIX)/bin/python -m pip install --quiet --disable-pip-version-check 'arize-phoenix>=20'
+	touch $@
+
+$(DOCS): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'
 	touch $@
 
 $(BENCH): $(READY)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from agentdeck.engine.retry_rule import FailedAttempt
     from agentdeck.errors import AgentdeckError, InvalidFile, Permanent, StoreError, UsageError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "AgentdeckError",
     "Context",

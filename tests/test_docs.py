@@ -20,7 +20,7 @@ from agentdeck.workflow.loader import load
 from tests.cli.test_help import examples, parses
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 #: A workflow that a page's example runs as a step.
 BELOW = "agentdeck: 1\nname: below\ninputs: { text: string }\nagents: { a: { prompt: '${inputs.text}' } }\n"
 NAMED = [pytest.param(page, id=page.stem) for page in PAGES]
@@ -133,3 +133,19 @@ def test_examples_teach_no_bad_habit(file: Path) -> None:
         load_deck(file)
     else:
         assert not load(file).warnings
+
+
+def test_the_site_has_every_page() -> None:
+    """`make docs` checks links and anchors; this needs no mkdocs."""
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    pages = {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")}
+    assert set(re.findall(r"[\w/-]+\.md", nav)) == pages
+
+
+@pytest.mark.parametrize("page", NAMED)
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    """Paths in the repository, such as `tests/store/test_writer.py`."""
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"`((?:agentdeck|tests|benchmarks|docs|examples|screenshots|workflows)/[\w/.-]*[\w/])`", text)
+    for path in named:
+        assert (ROOT / path).exists(), path
