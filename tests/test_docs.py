@@ -146,6 +146,6 @@ def test_the_site_has_every_page() -> None:
 def test_files_that_a_page_names_exist(page: Path) -> None:
     """Paths in the repository, such as `tests/store/test_writer.py`."""
     text = page.read_text(encoding="utf-8")
-    named = re.findall(r"`((?:agentdeck|tests|benchmarks|docs|examples|screenshots|workflows)/[\w/.-]*[\w/])`", text)
+    named = re.findall(r"`((?:agentdeck|tests|benchmarks|docs|examples|workflows)/[\w/.-]*[\w/])`", text)
     for path in named:
         assert (ROOT / path).exists(), path
