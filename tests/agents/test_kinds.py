@@ -99,15 +99,15 @@ def test_its_keys_become_its_work(acme: None) -> None:
 @pytest.mark.parametrize(
     ("keys", "fault"),
     [
-        ("{ notify: ada, urgnt: true }", "f.yaml:4:21: urgnt is not known here; did you mean urgent?"),
-        ("{ notify: { to: ada, zz: 1 } }", "f.yaml:4:27: zz is not known here; there are to, text"),
+        ("{ notify: ada, urgnt: true }", "f.yaml:4:21: urgnt is not a key here; did you mean urgent?"),
+        ("{ notify: { to: ada, zz: 1 } }", "f.yaml:4:27: zz is not a key here; there are to, text"),
         ("{ notify: {} }", "f.yaml:4:16: to is missing; add to:"),
         ("{ notify: ada, urgent: 5 }", "f.yaml:4:29: true or false is needed here, not a number"),
         ("{ notify: { to: ada, text: '${b}' } }", "f.yaml:4:33: b is neither an agent nor a known name"),
-        ("{ simulate: 1s, urgent: true }", "f.yaml:4:22: urgent means something only with notify"),
-        ("{ notify: ada, simulate: 1s }", "f.yaml:4:21: notify and simulate: only one of them can be there"),
+        ("{ simulate: 1s, urgent: true }", "f.yaml:4:22: urgent is only allowed with notify"),
+        ("{ notify: ada, simulate: 1s }", "f.yaml:4:21: notify and simulate: only one of them is allowed"),
         ("{ notify: { to: everybody } }", "f.yaml:4:22: only what is urgent goes to everybody; add urgent: true"),
-        ("{ notify: { to: a, text: '${secret.K}' } }", "f.yaml:4:31: a secret cannot stand here"),
+        ("{ notify: { to: a, text: '${secret.K}' } }", "f.yaml:4:31: a secret is not allowed here"),
     ],
 )
 def test_a_wrong_key_is_a_fault_with_its_place(acme: None, keys: str, fault: str) -> None:
