@@ -33,6 +33,16 @@ def test_core_needs_no_loop_and_no_disk() -> None:
     assert loaded & {"anyio", "asyncio", "sqlite3", "httpx", "pydantic", "ruamel", "textual"} == set()
 
 
+def test_workflows_are_loaded_without_what_runs_them() -> None:
+    """Kinds of agents import their runners when an attempt needs them, and pydantic when a file is read."""
+    kinds = "from agentdeck.workflow.agent_kind import kinds; kinds()"
+    text = "agentdeck: 1\\nname: w\\nagents: { a: { http: x }, b: { command: [x] }, c: { prompt: x } }"
+    load = f"from agentdeck.workflow.loader import loads; loads('{text}')"
+    runs = {"anyio", "asyncio", "sqlite3", "httpx"}
+    assert loaded_by(kinds) & {*runs, "pydantic"} == set()
+    assert loaded_by(load) & runs == set()
+
+
 def test_sending_a_command_needs_no_engine() -> None:
     assert loaded_by("import agentdeck.operations.commands") & {"anyio", "httpx", "textual"} == set()
 
