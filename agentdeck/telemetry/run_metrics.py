@@ -176,7 +176,7 @@ def gauges(runs: Iterable[tuple[RunMetrics, int]], reader: Reader, now: float) -
             queue.set(queued.get(name, agent.steps["ready"] if "/" in name else 0), *labels, name)
             running.set(agent.steps["running"], *labels, name)
         for found in limits(view, now, in_use(reader, windows(view), now)):
-            if found.most is not None and found.setting != "timeout":
+            if found.most is not None and found.setting not in ("timeout", "attempts"):
                 limit.set(found.most, *labels, found.name)
                 if found.use is not None:
                     use.set(found.use, *labels, found.name)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +11,8 @@ from tests.telemetry.receiver import Receiver
 
 
 @pytest.fixture(autouse=True)
-def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No settings of OpenTelemetry of the user's own; a proxy would be asked for 127.0.0.1 too."""
-    for name in [name for name in os.environ if name.startswith("OTEL_")]:
-        monkeypatch.delenv(name)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy would be asked for 127.0.0.1 too."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
 
 
@@ -29,7 +26,7 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def deck(tmp_path: Path, forked: Forked, no_settings: None) -> Iterator[Deck]:
+def deck(tmp_path: Path, forked: Forked, no_proxy: None) -> Iterator[Deck]:
     """`agentdeck` in a folder, as in tests/cli."""
     made = Deck(tmp_path, forked)
     yield made
