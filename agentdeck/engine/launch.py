@@ -131,7 +131,7 @@ def programs(
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Who follows a run, and who steers it. `observers` receive its events when they are committed, in addition
+    """What follows a run, and what steers it. `observers` receive its events when they are committed, in addition
     to the observers of plugins; the end of the run waits for them. On the run's event loop, `line` is called
     with every log line, and `standstill` with what a run waits for in which nothing can continue. `warn` is
     called from any thread, with a text about an agent that blocks the loop or an observer that failed. `control`
