@@ -27,8 +27,6 @@ from agentdeck.workflow.model import Data
 
 #: Executes a run, until it has ended or drained.
 Execute: TypeAlias = Callable[[Watch], Awaitable[Outcome]]
-#: Events that the loop takes at once.
-PIECE = 100
 #: Seconds after which a loop that takes nothing is not waited for: it may have been stopped for good.
 PATIENCE = 5.0
 
@@ -45,35 +43,44 @@ class RunOptions:
 
 
 class _Receiver:
-    """Observer: passes committed events to the run's loop, with the number of the last one.
+    """Observer: fills the memory of a run that has one, and passes the questions on to the run's loop, with the
+    number of the last event.
 
-    All events are passed on in small pieces, each after the loop has taken the one before, so that those who read
-    them there keep up. Without `everything` only the events that ask are passed on."""
+    While the memory has readers, it is filled in small pieces, each after the loop has taken the one before, so
+    that a reader that is quick enough misses nothing."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, take: Callable[[int, Sequence[ev.Event]], None], everything: bool
+        self,
+        loop: asyncio.AbstractEventLoop,
+        take: Callable[[int, Sequence[ev.Noted]], None],
+        memory: RunMemory | None,
     ) -> None:
         self._loop = loop
         self._take = take
-        self._everything = everything
+        self._memory = memory
         self._taken = threading.Event()
 
     def observe(self, batch: EventBatch) -> None:
-        if not self._everything:
-            self._pass_on(batch.last, [event for event in batch.events if type(event) is ev.Noted and event.asks])
-            return
-        for start in range(0, len(batch.events), PIECE):
-            piece = batch.events[start : start + PIECE]
-            self._pass_on(batch.first + start + len(piece) - 1, piece)
+        start = 0
+        while start < len(batch.events):
+            memory = self._memory
+            size = memory.piece if memory is not None and memory.readers else len(batch.events)
+            piece = batch.events[start : start + size]
+            start += len(piece)
+            last = batch.first + start - 1
+            if memory is not None:
+                memory.add(last, piece)
+            self._pass_on(last, [event for event in piece if type(event) is ev.Noted and event.asks])
 
-    def _pass_on(self, last: int, events: Sequence[ev.Event]) -> None:
+    def _pass_on(self, last: int, asked: Sequence[ev.Noted]) -> None:
         self._taken.clear()
         with suppress(RuntimeError):  # the loop is closed: nothing waits for them
-            self._loop.call_soon_threadsafe(self._hand_over, last, events)
-            self._taken.wait(PATIENCE)
+            self._loop.call_soon_threadsafe(self._hand_over, last, asked)
+            if self._memory is not None and self._memory.readers:
+                self._taken.wait(PATIENCE)
 
-    def _hand_over(self, last: int, events: Sequence[ev.Event]) -> None:
-        self._take(last, events)
+    def _hand_over(self, last: int, asked: Sequence[ev.Noted]) -> None:
+        self._take(last, asked)
         self._taken.set()
 
     def close(self) -> None:
@@ -104,7 +111,7 @@ class Execution:
         except RuntimeError:
             raise UsageError("agentdeck runs on asyncio's event loop (or uvloop's), not on this one") from None
         answering = self._questions.answering if self.options.answers is not None else None
-        receiver = _Receiver(loop, self._take, self.memory is not None)
+        receiver = _Receiver(loop, self._take, self.memory)
         watch = Watch((receiver, *self.options.observers), control=self._control, answering=answering)
         self._task = asyncio.create_task(self._execute(execute, watch), name=f"agentdeck run {self.run}")
         begun = asyncio.create_task(self._begun.wait())
@@ -161,14 +168,11 @@ class Execution:
         self._news.set()
         self._news = asyncio.Event()
 
-    def _take(self, last: int, events: Sequence[ev.Event]) -> None:
-        """Take committed events up to this number: all where they are remembered, else only those that ask."""
+    def _take(self, last: int, asked: Sequence[ev.Noted]) -> None:
+        """The events up to this number are committed; these of them ask."""
         self.last = last
-        if self.memory is not None:
-            self.memory.add(last, events)
-        for event in events:
-            if type(event) is ev.Noted and event.asks and self._control.engine is not None:
-                self._questions.ask(self._control.engine.scheduler, event)
+        for event in asked:
+            self._questions.ask(self.engine.scheduler, event)
         self._wake()
 
     def _fail(self, error: BaseException) -> None:

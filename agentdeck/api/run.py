@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -119,17 +120,18 @@ class Run:
                 yield result
             return
         count = 0
-        while True:
-            more, over, _ = self._news()
-            page = self._memory.results(count)
-            for result in page:
-                yield result
-            count += len(page)
-            if page:
-                continue
-            if over or more is None:
-                return
-            await more.wait()
+        with self._reading():
+            while True:
+                more, over, _ = self._news()
+                page = self._memory.results(count)
+                for result in page:
+                    yield result
+                count += len(page)
+                if page:
+                    continue
+                if over or more is None:
+                    return
+                await more.wait()
 
     # Steering it
 
@@ -318,17 +320,27 @@ class Run:
             async for numbered in follow(self.db, self.id, after, self._news):
                 yield numbered
             return
-        while True:
-            more, over, _ = self._news()
-            page = self._memory.events(after)
-            for numbered in page:
-                yield numbered
-                after = numbered[0]
-            if page:
-                continue
-            if over or more is None:
-                return
-            await more.wait()
+        with self._reading():
+            while True:
+                more, over, last = self._news()
+                page = self._memory.events(after, last)
+                for numbered in page:
+                    yield numbered
+                    after = numbered[0]
+                if page:
+                    continue
+                if over or more is None:
+                    return
+                await more.wait()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """While this reads what is remembered."""
+        self._memory.readers += 1
+        try:
+            yield
+        finally:
+            self._memory.readers -= 1
 
     async def _result_of(self, outcome: Outcome) -> Result:
         view = outcome.view

@@ -100,6 +100,9 @@ class TaskOutcome:
     def _opened(self, path: str, e: ev.TaskOpened) -> None:
         if not path:
             self.inputs = dict(e.inputs)
+        else:  # for another round of the step that it is nested in, all of it is new
+            self.steps = {name: step for name, step in self.steps.items() if not name.startswith(path + "/")}
+            self._faults = {name: one for name, one in self._faults.items() if not name.startswith(path + "/")}
         self._faults.pop(path, None)
 
     def _ended(self, path: str, e: ev.TaskEnded) -> None:
@@ -153,15 +156,15 @@ class TaskOutcome:
 
     def _failed(self, path: str, e: ev.StepFailed) -> None:
         step = self.step(path, e.step)
-        step.state, step.fault = FAILED, e.fault
+        step.state, step.output, step.fault = FAILED, None, e.fault
 
     def _skipped(self, path: str, e: ev.StepSkipped) -> None:
         step = self.step(path, e.step)
-        step.state, step.why = SKIPPED, e.why
+        step.state, step.output, step.why = SKIPPED, None, e.why
 
     def _cancelled(self, path: str, e: ev.StepCancelled) -> None:
         step = self.step(path, e.step)
-        step.state, step.why = CANCELLED, e.why
+        step.state, step.output, step.why = CANCELLED, None, e.why
 
     def _answered(self, path: str, e: ev.StepAnswered) -> None:
         step = self.step(path, e.step)

@@ -107,7 +107,8 @@ async def test_without_a_store_the_last_results_are_kept() -> None:
     result = await shop().run(tasks=given, keep=10)
     with pytest.raises(UsageError, match=r"30 tasks of \w+ have ended, and the results of the last 10 are kept"):
         await tasks_of(result)
-    assert len(await tasks_of(await shop().run(tasks=given, keep=30))) == 30
+    many = await shop().run(tasks=[{"text": str(n)} for n in range(2000)], keep=2000)
+    assert [task.output["paid"] for task in await tasks_of(many)] == [str(n) for n in range(2000)]
     nothing = await shop().run(text="x", keep=0)
     assert nothing.output == {"paid": "x"}
     with pytest.raises(UsageError, match="keep=1"):

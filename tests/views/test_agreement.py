@@ -17,10 +17,25 @@ from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.fold import Fold
 from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.scheduler import Scheduler
-from agentdeck.scheduler.state import BETWEEN, DEFERRED, ENDED, HELD, OPEN, READY, RUNNING, AllTasks, Step
+from agentdeck.scheduler.state import (
+    BETWEEN,
+    DEFERRED,
+    DONE,
+    ENDED,
+    FAILED,
+    HELD,
+    OPEN,
+    READY,
+    RUNNING,
+    SKIPPED,
+    AllTasks,
+    Step,
+    root_of,
+)
 from agentdeck.views.run_view import RunView
 from agentdeck.views.step_story import StepStory
 from agentdeck.views.step_transitions import StepView
+from agentdeck.views.task_outcome import TaskOutcome
 from agentdeck.views.task_timeline import TaskTimeline
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Agent, Approve, Definition, SubWorkflow
@@ -50,6 +65,7 @@ class Views:
         self.timelines: dict[str, TaskTimeline] = {}
         self.stories: dict[tuple[str, str], StepStory] = {}
         self.reopened: set[str] = set()
+        self.outcomes: dict[str, TaskOutcome] = {}
 
     def definition(self, task: str) -> Definition:
         name = task.rpartition("/")[2].partition("[")[0]
@@ -72,6 +88,9 @@ class Views:
         for (task, _), story in self.stories.items():
             if task == getattr(event, "task", ""):
                 story.apply(event)
+        if task := getattr(event, "task", ""):
+            root = root_of(task)
+            self.outcomes.setdefault(root, TaskOutcome(root)).apply(event)
         open_ = self.fold.state.tasks.get(getattr(event, "task", ""))
         for step in open_.all_steps() if open_ is not None else ():
             self.compare(step)
@@ -88,6 +107,19 @@ class Views:
             if step.state in (HELD, DEFERRED, READY):
                 assert view.reason == recorded_reason(step), (task, key)
             assert visible(view) == visible(found[0]), (task, key, step.state)
+        if step.state in ENDED:
+            self.compare_outcome(step)
+
+    def compare_outcome(self, step: Step) -> None:
+        """The result of a step that has ended. A step that the log has not named ended as its task did, or was
+        not reached."""
+        root, _, path = step.task.id.partition("/")
+        outcome = self.outcomes[root].steps.get(f"{path}/{step.key}" if path else step.key)
+        if outcome is not None and step.state != SKIPPED:
+            # The scheduler remembers the fault of an attempt and the output of a round before.
+            fault = step.fault if step.state == FAILED else None
+            output = step.output if step.state == DONE else None
+            assert (outcome.state, outcome.output, outcome.fault) == (step.state, output, fault), step.key
 
 
 def visible(view: StepView) -> tuple[object, ...]:
