@@ -1,0 +1,1 @@
+"""An agent, a provider and an observer for agentdeck."""
