@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: The sections of the help: their verbs in the order in which they are shown, each with its module.
 SECTIONS = {
     "Run": {"demo": "demo", "run": "run", "check": "check", "plan": "plan"},
-    "Look": {
+    "Inspect": {
         "runs": "runs", "show": "show", "watch": "records", "why": "steps", "step": "steps", "logs": "records",
         "events": "records", "results": "records", "diff": "diff",
     },
@@ -29,8 +29,8 @@ SECTIONS = {
         "pause": "commands", "drain": "commands", "cancel": "commands", "limits": "limits", "budget": "budget",
         "approve": "commands", "release": "commands", "skip": "commands", "hurry": "commands",
     },
-    "Mend": {"resume": "resume", "letters": "letters", "retry": "retry", "fork": "fork"},
-    "Keep": {
+    "Recover": {"resume": "resume", "letters": "letters", "retry": "retry", "fork": "fork"},
+    "Maintain": {
         "backup": "maintenance", "prune": "maintenance", "otel": "otel", "metrics": "metrics",
         "config": "installation", "info": "installation", "plugins": "plugins", "schema": "installation",
         "completion": "installation",
