@@ -13,6 +13,9 @@ from agentdeck.agents.verb import AttemptContext
 WAIT = 0.1
 #: A word longer than this is logged in parts.
 LONGEST = 200
+#: How the lines about a call of a tool begin: before it, after it, and after it where it failed. Telemetry makes
+#: spans of them.
+CALL, ANSWER, FAILED = "→ ", "← ", "failed: "
 #: Seconds between two log lines about the progress of one tool.
 PROGRESS_EVERY = 0.5
 

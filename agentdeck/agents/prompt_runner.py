@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from agentdeck.agents.answer_check import parsed
 from agentdeck.agents.attempt_usage import CallUsage, length_of
-from agentdeck.agents.prompt_log import AnswerProgress, TextLog, ToolProgressLog
+from agentdeck.agents.prompt_log import ANSWER, CALL, FAILED, AnswerProgress, TextLog, ToolProgressLog
 from agentdeck.agents.template_rendering import render, render_text
 from agentdeck.agents.verb import AttemptContext, VerbResult, WorkflowContext
 from agentdeck.errors import StepError
@@ -191,11 +191,11 @@ class PromptVerb:
         if name is None:
             return f"There is no tool {call.name}."
         hide = self._registry.keys.hide
-        work.log(hide(f"→ {name} {json.dumps(call.arguments, ensure_ascii=False)}"[:1000]))
+        work.log(hide(f"{CALL}{name} {json.dumps(call.arguments, ensure_ascii=False)}"[:1000]))
         progress = ToolProgressLog(work, name)
         result = await self._registry.tools.call(name, call.arguments, progress)
         first = result.text.strip().partition("\n")[0][:500]
-        work.log(f"← {name} {'failed: ' if result.wrong else ''}{first}", "warning" if result.wrong else "info")
+        work.log(f"{ANSWER}{name} {FAILED if result.wrong else ''}{first}", "warning" if result.wrong else "info")
         return result.text
 
     def _output(self, text: str) -> Data:

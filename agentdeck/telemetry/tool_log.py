@@ -1,6 +1,6 @@
 """The calls of tools in prompts, from the lines that prompts log about them.
 
-The log of events has no event for a call of a tool. `agents/prompt.py` writes a line before each call
+The log of events has no event for a call of a tool. `agents/prompt_runner.py` writes a line before each call
 (`→ name {"argument": 1}`) and one after it (`← name the first line of the answer`).
 """
 
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
+from agentdeck.agents.prompt_log import ANSWER, CALL, FAILED
 from agentdeck.store.reader import Reader
 
-CALL, ANSWER, FAILED = "→ ", "← ", "failed: "
 #: Seconds by which the clock of a line may be ahead of the event that ends its attempt.
 SLACK = 1.0
 PAGE = 2000
