@@ -45,7 +45,8 @@ class AgentContract(Contract):
     inputs: ClassVar[Mapping[str, Data]] = {}
 
     @pytest.fixture(autouse=True)
-    def _in_a_folder_of_its_own(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def _folder_of_its_own(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._folder = tmp_path
         monkeypatch.chdir(tmp_path)
 
     def test_the_kind_is_installed(self) -> None:
@@ -136,6 +137,7 @@ class AgentContract(Contract):
     def _workflow(self, agent: Mapping[str, Data]) -> Workflow:
         made = Workflow("contract", inputs=dict.fromkeys(self.inputs, "any"))
         made.add("it", **agent)
+        made._folder = self._folder  # what the agents write belongs to the test
         return made
 
     def _check(self, agent: Mapping[str, Data], folder: Path) -> list[str]:
