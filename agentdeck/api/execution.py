@@ -13,7 +13,7 @@ from typing import TypeAlias
 import anyio
 
 from agentdeck.api.answering import Answers, OpenQuestions
-from agentdeck.api.memory import RunMemory
+from agentdeck.api.memory import KEPT_EVENTS, RunMemory
 from agentdeck.documents.question import Question
 from agentdeck.engine.author import current_author
 from agentdeck.engine.launch import Outcome, Watch
@@ -61,9 +61,10 @@ class _Receiver:
         self._taken = threading.Event()
 
     def observe(self, batch: EventBatch) -> None:
-        start = 0
+        start, memory = 0, self._memory
+        if memory is not None and batch.last > KEPT_EVENTS:
+            memory.wait_for_reader()
         while start < len(batch.events):
-            memory = self._memory
             size = memory.piece if memory is not None and memory.readers else len(batch.events)
             piece = batch.events[start : start + size]
             start += len(piece)

@@ -15,6 +15,8 @@ from agentdeck.views.task_outcome import TaskOutcome, TaskOutcomes
 
 #: Events that a reader may be behind.
 KEPT_EVENTS = 1000
+#: Seconds in which a reader of a new run begins.
+GRACE = 1.0
 #: Events or results that are read together.
 PAGE = 100
 
@@ -32,8 +34,16 @@ class RunMemory:
         self._kept: deque[TaskOutcome] = deque(maxlen=keep)
         self.ended = 0
         self.readers = 0
+        #: Set when the caller has begun to read, or waits for the result only.
+        self.expected = threading.Event()
         #: So many events can be added before a reader that has read everything would lose one, or a result.
         self.piece = max(1, min(KEPT_EVENTS, keep) // 2)
+
+    def wait_for_reader(self) -> None:
+        """Give the caller a moment to begin reading, once: a quick run has thousands of events by the time that
+        its handle is there."""
+        self.expected.wait(GRACE)
+        self.expected.set()
 
     def add(self, last: int, events: Sequence[Event]) -> None:
         """Add the next events of the run, up to the one with this number."""

@@ -215,6 +215,7 @@ class Run:
         on until an operator acts.
         """
         self._seen = True
+        self._memory.expected.set()
         if self._execution is None:
             assert self.db is not None
             result = await result_at_end(self.db, self.id)
@@ -337,6 +338,7 @@ class Run:
     def _reading(self) -> Iterator[None]:
         """While this reads what is remembered."""
         self._memory.readers += 1
+        self._memory.expected.set()
         try:
             yield
         finally:

@@ -184,23 +184,30 @@ async def test_a_run_in_another_process_is_followed_and_steered(tmp_path: Path) 
     arguments = ["run", "long.yaml", "--db", str(db), "--run-id", "otherrun01"]
     command = [sys.executable, "-m", "agentdeck.cli.main", *arguments]
     async with await anyio.open_process(command, cwd=tmp_path, stdout=None, stderr=None) as process:
-        async with open_store(db) as store:
-            while not await store.runs():  # noqa: ASYNC110 - another process makes it
-                await asyncio.sleep(0.05)
-            run: Run = await store.run("otherrun01")
-            assert (await run.status()).state == "running"
-            await run.set_limit("workers", 3)
-            with pytest.raises(UsageError, match="there is no limit speed"):
-                await run.set_limit("speed", 3)
-            with pytest.raises(UsageError, match="is running, in process"):
-                await run.resume()
-            kinds = []
-            async for event in run.events():
-                kinds.append(event.kind)
-                if event.kind == "limit_changed":
-                    await run.cancel()
-            assert kinds[-1] == "run_ended"
-            result = await run.wait()
-            assert result.state == "cancelled"
-            assert result.steps["two"].state == "done"
-        await process.wait()
+        try:
+            await _follow_and_cancel(db)
+        finally:
+            if process.returncode is None:
+                process.terminate()
+
+
+async def _follow_and_cancel(db: Path) -> None:
+    async with open_store(db) as store:
+        while not await store.runs():  # noqa: ASYNC110 - another process makes it
+            await asyncio.sleep(0.05)
+        run: Run = await store.run("otherrun01")
+    assert (await run.status()).state == "running"
+    await run.set_limit("workers", 3)
+    with pytest.raises(UsageError, match="there is no limit speed"):
+        await run.set_limit("speed", 3)
+    with pytest.raises(UsageError, match="is running in process"):
+        await run.resume()
+    kinds = []
+    async for event in run.events():
+        kinds.append(event.kind)
+        if event.kind == "limit_changed":
+            await run.cancel()
+    assert kinds[-1] == "run_ended"
+    result = await run.wait()
+    assert result.state == "cancelled"
+    assert result.steps["two"].state == "done"
