@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 import threading
+import time
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -39,8 +42,6 @@ def metrics(run: str | None, listen: str | None, db: str | None) -> None:
       agentdeck metrics --listen 9464
       agentdeck metrics --listen 127.0.0.1:9464
     """
-    import sys
-
     from agentdeck.operations.metrics import StoreMetrics
 
     address = None if listen is None else _address(listen)
@@ -61,17 +62,46 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]") or HOST, int(port)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-
 def _serve(found: StoreMetrics, host: str, port: int) -> None:
     """Serve the metrics until the process is interrupted."""
-    import socket
+    lock = threading.Lock()
+    try:
+        server = _server(host, port, _handler(found, lock))
+    except OSError as error:
+        raise UsageError(f"--listen {host}:{port}: {error.strerror or error}; choose another address") from None
+    with server:
+        found.refresh()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        shown = f"[{host}]" if ":" in host else host
+        say(f"metrics at http://{shown}:{server.server_address[1]}/metrics; Ctrl-C stops")
+        try:
+            while True:
+                time.sleep(REFRESH)
+                _refresh(found, lock)
+        finally:
+            server.shutdown()
 
-    lock, stop = threading.Lock(), threading.Event()
+
+def _server(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    """A server that listens there. Raises OSError."""
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            if not isinstance(sys.exc_info()[1], OSError):  # that is a client that has gone away
+                super().handle_error(request, client_address)
+
+    return Server((host, port), handler)
+
+
+def _handler(found: StoreMetrics, lock: threading.Lock) -> type[BaseHTTPRequestHandler]:
+    """Answers GET and HEAD of /metrics."""
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = 10.0  # seconds that a client may take to send its request
+
         def do_GET(self) -> None:
             from agentdeck.telemetry.prometheus import CONTENT_TYPE
 
@@ -99,26 +129,9 @@ def _serve(found: StoreMetrics, host: str, port: int) -> None:
                 self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Requests are not worth a line."""
+            """Requests are not logged."""
 
-    class Server(_Server):
-        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-
-    try:
-        server = Server((host, port), Handler)
-    except OSError as error:
-        raise UsageError(f"--listen {host}:{port}: {error.strerror or error}; choose another address") from None
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    with server:
-        found.refresh()
-        thread.start()
-        shown = f"[{host}]" if ":" in host else host
-        say(f"metrics at http://{shown}:{server.server_address[1]}/metrics; Ctrl-C stops")
-        try:
-            while not stop.wait(REFRESH):
-                _refresh(found, lock)
-        finally:
-            server.shutdown()
+    return Handler
 
 
 def _refresh(found: StoreMetrics, lock: threading.Lock) -> None:

@@ -16,6 +16,8 @@ from agentdeck.telemetry.run_metrics import RunMetrics, Totals, gauges
 
 #: Runs that were followed to their end, whose last event is remembered: a retry adds to it.
 REMEMBERED = 10_000
+#: Seconds by which a run may begin before its row is in the store.
+OVERLAP = 60.0
 #: Runs that are looked for at once.
 MOST = 1000
 
@@ -58,8 +60,9 @@ class StoreMetrics:
         version = self._reader.version()
         if version == self._version:
             return
-        until, complete = time.monotonic() + seconds, True
+        until, complete, looked = time.monotonic() + seconds, True, time.time()
         rows = self._rows()
+        self._since = looked - OVERLAP
         for row in rows:
             if row.run not in self._counted or row.state in LIVE:
                 self._follow(row)
