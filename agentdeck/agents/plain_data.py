@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date, time
@@ -24,7 +23,6 @@ LARGEST = 16_000_000
 DEEPEST = 100
 #: Smaller values are converted on the event loop, larger ones in a thread.
 SHORT = 16_000
-ESCAPED = re.compile(r'["\\]')
 #: The largest number of keys and indices that name a place.
 NAMED = 8
 #: Python refuses to format longer numbers.
@@ -81,10 +79,12 @@ class _Converter:
 
     def grow_text(self, text: str) -> None:
         """Count a string with its quotes, its escapes and a comma, in bytes."""
-        if len(text) <= LARGEST and not (text.isascii() and text.isprintable() and not ESCAPED.search(text)):
-            self.grow(len(encode_basestring(text).encode()) + 1)
-        else:
+        if len(text) > LARGEST or (
+            text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
+        ):
             self.grow(len(text) + 3)
+        else:
+            self.grow(len(encode_basestring(text).encode()) + 1)
 
     def convert(self, value: Any, depth: int) -> Data:
         kind = type(value)

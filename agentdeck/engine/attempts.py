@@ -120,6 +120,8 @@ class AttemptRunner:
         self._live: dict[AttemptKey, asyncio.Task[None]] = {}
         self._cancelled: set[AttemptKey] = set()
         self._prompts: dict[AttemptKey, AttemptContext] = {}
+        self._last_group: tuple[str, str, float] | None = None  # whose inputs have `_last_group_size`
+        self._last_group_size = 0
         scheduler.set_usage_source(self._usage_so_far)
 
     def begin(self, start: act.StartAttempt, worker: asyncio.Task[None]) -> Coroutine[Any, Any, None] | None:
@@ -144,7 +146,7 @@ class AttemptRunner:
         started, rule = start.started, step.acting
         key: AttemptKey = started.task, started.step, started.attempt
         scope = scope_of(step, self._scheduler.state.run)
-        size = estimated_size(scope["needs"] if rule.needs else scope["inputs"])
+        size = self._input_size(step, scope["needs"] if rule.needs else scope["inputs"])
         idle = self._idle_clock(key, start.timeout_idle)
         log = AttemptLog(self._lines, self._clock.now, idle or _nothing, key)
         outcome = _Outcome(self._reservations.begin(start.ask) if start.ask else None)
@@ -180,6 +182,16 @@ class AttemptRunner:
             worker.uncancel()
         else:
             self._report(key, outcome, size)
+
+    def _input_size(self, step: Step, inputs: Data) -> int:
+        """The size of what a step reads. All items of an `each` read the same: it is estimated for the first."""
+        group = step.group
+        if group is None:
+            return estimated_size(inputs)
+        reader = step.task.id, group.key, group.ready_at
+        if reader != self._last_group:
+            self._last_group, self._last_group_size = reader, estimated_size(inputs)
+        return self._last_group_size
 
     def _context(
         self,

@@ -43,7 +43,7 @@ from agentdeck.workflow.model import Data
 SLICE = 0.002
 #: Seconds after which attempts that ignore their cancellation are abandoned.
 PATIENCE = 1.0
-#: Records not yet on disk above which workers wait.
+#: Records not yet on disk above which workers wait: with large results, 25 MB of them.
 BACKLOG = 50_000
 #: Seconds between two times that log lines are handed to the log.
 LINES = 0.05

@@ -183,6 +183,8 @@ class Fold:
         if task.parent is None:
             state.failed_tasks += event.state == FAILED
             state.cancelled_tasks += event.state == CANCELLED
+        if task.id not in state.closed:
+            task.drop_steps()
 
     def _may_be_opened_again(self, task: Task) -> bool:
         """Whether another nested task may get the id of this one: in another round, or for a fallback."""

@@ -167,7 +167,9 @@ class Scheduler:
             if step.state == WAITING and evaluate(step) == verdict:
                 self._failures.join_failed(step, verdict, at)
         elif pending.unneeded:
-            self._cancellation.cancel_unneeded(pending.unneeded.popleft(), at)
+            step = pending.unneeded.popleft()
+            if self._state.holds(step.task):
+                self._cancellation.cancel_unneeded(step, at)
         elif queue.composite:
             step = queue.composite.popleft()
             if step.state == READY and not queue.hold_until_committed(step):

@@ -131,6 +131,19 @@ class Task:
         assert step is not None
         return step
 
+    def drop_steps(self) -> None:
+        """Drop the steps of a task that has ended, with all results. A task and its steps refer to each other:
+        large results would stay in memory until the garbage collector runs, which counts objects, not bytes. A
+        timer or a queue may still hold a step, so each lets go of its results too."""
+        for step in self.steps:
+            if step is not None:
+                step.output = step.previous = None
+        for item in self.extra.values():
+            item.output = item.previous = item.group = None
+        self.inputs = {}
+        self.steps.clear()
+        self.extra.clear()
+
     def all_steps(self) -> list[Step]:
         """All steps of the task in order of declaration, then the items of `each`."""
         return [*(step for step in self.steps if step is not None), *self.extra.values()]

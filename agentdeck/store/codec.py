@@ -28,7 +28,7 @@ from pydantic_core import from_json, to_json
 
 from agentdeck.errors import StoreError
 from agentdeck.scheduler import events as core
-from agentdeck.workflow.json_text import SLICE, json_text, room_left
+from agentdeck.workflow.json_text import SLICE, estimated_size, json_text, room_left
 from agentdeck.workflow.model import Data
 
 INLINE = 512
@@ -41,6 +41,7 @@ Restore: TypeAlias = Callable[[Any], Any]
 
 _COLUMNS = ("at", "task", "step")
 _LARGE = {"output", "inputs"}
+_SMALL = frozenset({int, float, bool})
 
 
 def snake(name: str) -> str:
@@ -70,6 +71,38 @@ def hashed(text: str) -> Result:
     """The row of `results` for this JSON."""
     raw = text.encode()
     return blake2b(raw, digest_size=16).hexdigest(), text, len(raw)
+
+
+class LargeValues:
+    """The rows of `results` that some events need. `size` is their size in bytes.
+
+    The result of a task often is that of its last step, and follows it in the log: an object is encoded once for
+    events that follow each other."""
+
+    __slots__ = ("_hash", "_value", "rows", "size")
+
+    def __init__(self) -> None:
+        self.rows: list[Result] = []
+        self.size = 0
+        self._value: Data = None
+        self._hash = ""
+
+    def hash_of(self, value: Data) -> str | None:
+        """The hash of the value if it was the last one that was added. (Small values are never added.)"""
+        return self._hash if self._hash and value is self._value else None
+
+    def add(self, value: Data, text: str) -> str:
+        """Add a value with its JSON. Returns its hash."""
+        row = hashed(text)
+        self.rows.append(row)
+        self.size += row[2]
+        self._value, self._hash = value, row[0]
+        return self._hash
+
+    def clear(self) -> None:
+        """Drop the rows, which have been inserted."""
+        self.rows.clear()
+        self.size = 0
 
 
 def _restorer(hint: Any) -> Restore | None:
@@ -117,6 +150,7 @@ class _Kind(NamedTuple):
     step: int
     fields: tuple[_Field, ...]
     large: str
+    large_at: int
     restore: dict[str, Restore]
 
 
@@ -140,6 +174,7 @@ def _kind(event: type[Any]) -> _Kind:
         names.index("step") if "step" in names else -1,
         rest,
         large[0] if large else "",
+        names.index(large[0]) if large else -1,
         {f.name: restore for f in rest if (restore := _restorer(hints[f.name]))},
     )
 
@@ -150,8 +185,8 @@ _BY_NAME = {kind.name: kind for kind in _BY_CLASS.values()}
 _encode_string = json.encoder.encode_basestring
 
 
-def encode(event: core.Event, results: list[Result] | None = None) -> Row:
-    """The row of an event. Large values are appended to `results`; without a list they stay inline."""
+def encode(event: core.Event, results: LargeValues | None = None) -> Row:
+    """The row of an event. Large values are added to `results`; without it they stay inline."""
     kind = _BY_CLASS[type(event)]
     row: tuple[Any, ...] = event
     parts: list[str] = []
@@ -166,11 +201,12 @@ def encode(event: core.Event, results: list[Result] | None = None) -> Row:
         elif of is int:
             text = repr(value)
         elif large and results is not None:
+            result = results.hash_of(value)
+            if result is not None:
+                continue
             text = text_of(value)
             if len(text) > INLINE:
-                stored = hashed(text)
-                results.append(stored)
-                result = stored[0]
+                result = results.add(value, text)
                 continue
         elif isinstance(value, tuple) and hasattr(value, "_asdict"):
             text = text_of(_record(value))
@@ -183,6 +219,15 @@ def encode(event: core.Event, results: list[Result] | None = None) -> Row:
         task = _column("task", task, parts)
         step = _column("step", step, parts)
     return kind.name, task, step, "{" + ",".join(parts) + "}", result
+
+
+def large_size(event: core.Event) -> int:
+    """The approximate size of the large value of an event in bytes; 0 for a value that is small."""
+    kind = _BY_CLASS[type(event)]
+    if not kind.large:
+        return 0
+    value = event[kind.large_at]
+    return 0 if value is None or type(value) in _SMALL else estimated_size(value)
 
 
 def plain_row(run: str, seq: int, event: core.Event) -> dict[str, Data]:

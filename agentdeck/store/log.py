@@ -34,7 +34,8 @@ class Log(Protocol):
 
     @property
     def backlog(self) -> int:
-        """How many events and log rows are not on disk yet. Callers wait while it is large."""
+        """How many events and log rows are not on disk yet; a large value counts as several. Callers wait
+        while it is large."""
         ...
 
     def append(self, run: str, first_seq: int, events: Sequence[Event], also: Sequence[TableWrite] = ()) -> None:

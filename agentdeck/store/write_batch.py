@@ -14,13 +14,14 @@ from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeAlias
 
 from agentdeck.scheduler.events import Event
-from agentdeck.store.codec import Result, encode
+from agentdeck.store.codec import LargeValues, encode
 from agentdeck.store.fault_point import reach_fault_point
 from agentdeck.store.log import LogRow, TableWrite
 from agentdeck.store.sqlite_errors import is_environment_error
 
 CHUNKS = (1024, 64, 8, 1)  # rows per INSERT: few statements, each compiled once
-LARGE = 16_000_000  # bytes of results that are collected before they are inserted
+LARGE = 4_000_000  # bytes of results that are collected before they are inserted
+RECORD = 512  # bytes of a large value that count as one record
 
 
 class _Insert:
@@ -48,26 +49,22 @@ _LOGS = _Insert("INSERT INTO logs (run, at, task, step, attempt, level, text)", 
 class Rows:
     """Encoded rows, in order. `large`: insert them before adding more, as results may be of any size."""
 
-    __slots__ = ("_events", "_lines", "_results", "_size")
+    __slots__ = ("_events", "_lines", "_results")
 
     def __init__(self) -> None:
         self._events: list[tuple[Any, ...]] = []
-        self._results: list[Result] = []
+        self._results = LargeValues()
         self._lines: list[tuple[Any, ...]] = []
-        self._size = 0
 
     @property
     def large(self) -> bool:
-        return self._size > LARGE
+        return self._results.size > LARGE
 
     def add_events(self, run: str, first: int, events: Sequence[Event]) -> None:
         results = self._results
-        known = len(results)
         for seq, event in enumerate(events, first):
             kind, task, step, data, result = encode(event, results)
             self._events.append((run, seq, event.at, kind, task, step, data, result))
-        for _, _, size in results[known:]:
-            self._size += size
 
     def add_lines(self, run: str, lines: Sequence[LogRow]) -> None:
         for at, task, step, attempt, level, text in lines:
@@ -75,13 +72,12 @@ class Rows:
 
     def insert(self, connection: sqlite3.Connection) -> None:
         """Insert and clear them. Raises sqlite3.IntegrityError when a sequence number is taken."""
-        _RESULTS.all(connection, self._results)
+        _RESULTS.all(connection, self._results.rows)
         _EVENTS.all(connection, self._events)
         _LOGS.all(connection, self._lines)
         self._events.clear()
         self._results.clear()
         self._lines.clear()
-        self._size = 0
 
 
 def _storable(text: str) -> str:
@@ -92,12 +88,13 @@ def _storable(text: str) -> str:
 
 
 class Events(NamedTuple):
-    """Events numbered from `first` on; `also` runs right after them."""
+    """Events numbered from `first` on; `also` runs right after them. `large`: the size of their large values."""
 
     run: str
     first: int
     events: Sequence[Event]
-    also: Sequence[TableWrite] = ()
+    also: Sequence[TableWrite]
+    large: int
 
 
 class Lines(NamedTuple):
@@ -161,6 +158,12 @@ def commit(connection: sqlite3.Connection, items: Sequence[Item]) -> list[CallRe
 def record_count(item: Item) -> int:
     """How many events or lines an item has."""
     return len(item.events) if isinstance(item, Events) else len(item.rows) if isinstance(item, Lines) else 0
+
+
+def weight_of(item: Item) -> int:
+    """What an item counts in a batch and in the backlog: its records, where each RECORD bytes of large values are
+    one more. So both are bounded in bytes too."""
+    return record_count(item) + (item.large // RECORD if isinstance(item, Events) else 0)
 
 
 def _prepare(item: Events | Lines, rows: Rows) -> None:

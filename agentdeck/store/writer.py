@@ -20,15 +20,26 @@ from typing import Any, NamedTuple, TypeVar
 
 from agentdeck.errors import StoreError
 from agentdeck.scheduler.events import Event
+from agentdeck.store.codec import large_size
 from agentdeck.store.log import LogRow, OnCommit, OnFault, TableWrite
 from agentdeck.store.schema import open_for_writing, roll_back
 from agentdeck.store.sqlite_errors import RunTaken, StoreBroken, code, explain, is_busy, is_environment_error
 from agentdeck.store.wal_space import WalSpace
-from agentdeck.store.write_batch import Call, CallResult, Conflict, Events, Item, Lines, commit, record_count
+from agentdeck.store.write_batch import (
+    Call,
+    CallResult,
+    Conflict,
+    Events,
+    Item,
+    Lines,
+    commit,
+    record_count,
+    weight_of,
+)
 
 T = TypeVar("T")
 
-BATCH = 8192  # records in one transaction at most: bounds memory, and how long other writers wait
+BATCH = 8192  # weight of one transaction at most: bounds memory, and how long other writers wait
 LINGER = 0.05  # seconds that a batch of log lines only waits for more
 AGAIN = 0.5  # seconds between attempts while a fault lasts
 IDLE = 2.0  # seconds without work after which the WAL is checkpointed
@@ -60,8 +71,8 @@ class Writer:
         self._wal_space = WalSpace(self.path)
         self._queue: queue.SimpleQueue[Item | _Stop] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._handed_over = 0
-        self._committed = 0
+        self._handed_over = self._committed = 0  # records
+        self._weight_handed_over = self._weight_committed = 0
         self._next: dict[str, int] = {}
         self._taken: set[str] = set()
         self._abandon = threading.Event()
@@ -77,7 +88,7 @@ class Writer:
 
     @property
     def backlog(self) -> int:
-        return self._handed_over - self._committed
+        return self._weight_handed_over - self._weight_committed
 
     @property
     def fault(self) -> StoreError | None:
@@ -93,12 +104,12 @@ class Writer:
         if first_seq != expected:
             raise ValueError(f"run {run}: event {first_seq} handed over where {expected} is next")
         self._next[run] = first_seq + len(events)
-        self._put(Events(run, first_seq, events, also), len(events))
+        self._put(Events(run, first_seq, events, also, sum(map(large_size, events))))
 
     def log(self, run: str, rows: Sequence[LogRow]) -> None:
         """Record log lines of agents. They are committed with other records, or after LINGER."""
         if rows:
-            self._put(Lines(run, rows), len(rows))
+            self._put(Lines(run, rows))
 
     def call(self, fn: Callable[[sqlite3.Connection], T]) -> Future[T]:
         """Run `fn` in the writer's thread and transaction, between what was handed over before and after.
@@ -107,7 +118,7 @@ class Writer:
         did is rolled back. `fn` may run again after a fault of the disk, which has rolled back its first run.
         """
         future: Future[T] = Future()
-        self._put(Call(fn, future), 0)
+        self._put(Call(fn, future))
         return future
 
     def flush(self, timeout: float | None = None) -> None:
@@ -127,17 +138,19 @@ class Writer:
         if self._thread.is_alive():
             self._abandon.set()
             self._thread.join(2.0)
-        if self.backlog and not closed:
+        unwritten = self._handed_over - self._committed
+        if unwritten and not closed:
             reason = self.fault or f"{self.path}: timed out"
-            raise StoreError(f"{self.backlog} records could not be written: {reason}")
+            raise StoreError(f"{unwritten} records could not be written: {reason}")
 
-    def _put(self, item: Item, records: int) -> None:
+    def _put(self, item: Item) -> None:
         with self._lock:
             if self._broken is not None:
                 raise self._broken
             if self._closed:
                 raise StoreError(f"{self.path}: the writer is closed")
-            self._handed_over += records
+            self._handed_over += record_count(item)
+            self._weight_handed_over += weight_of(item)
             self._queue.put(item)
 
     # In the writer's thread -------------------------------------------------------------------------------
@@ -158,11 +171,11 @@ class Writer:
                 self._connection.close()
 
     def _gather(self) -> list[Item]:
-        """Everything that waits, up to BATCH records; a batch of log lines only waits LINGER. Sets
+        """Everything that waits, up to a weight of BATCH; a batch of log lines only waits LINGER. Sets
         `_stopping`."""
         items: list[Item] = []
-        records, urgent, until = 0, False, 0.0
-        while records < BATCH:
+        weight, urgent, until = 0, False, 0.0
+        while weight < BATCH:
             try:
                 if not items:
                     item = self._queue.get(timeout=IDLE if self._dirty else None)
@@ -178,11 +191,10 @@ class Writer:
             if isinstance(item, _Stop):
                 self._stopping = True
                 break
+            weight += max(1, weight_of(item))
             if isinstance(item, Lines):
-                records += len(item.rows)
                 until = until or time.monotonic() + LINGER
             else:
-                records += len(item.events) if isinstance(item, Events) else 1
                 urgent = True
             items.append(item)
         return items
@@ -204,7 +216,8 @@ class Writer:
         self._wal_space.committed(self._connection)
         if self._fault is not None:
             self._report_fault(None)
-        self._committed += sum(record_count(item) for item in items)
+        self._committed += sum(map(record_count, items))
+        self._weight_committed += sum(map(weight_of, items))
         self._report(kept, answers)
 
     def _wait_after(self, error: sqlite3.Error) -> None:

@@ -73,29 +73,35 @@ class _Writer:
             self.add("{")
             items = iter(sorted(value.items()) if self.sort else value.items())
             for first, batch in _batches(items):
-                self.batch(dict(batch), first)
+                self.batch(batch, first, pairs=True)
             self.add("}")
         elif isinstance(value, list | tuple):
             self.add("[")
             for first, batch in _batches(iter(value)):
-                self.batch(batch, first)
+                self.batch(batch, first, pairs=False)
             self.add("]")
         else:
             if isinstance(value, str) and self.left is not None and len(value) > self.left:
                 raise TooLong
             self.add(self.dump(value))
 
-    def batch(self, items: list[Data] | dict[str, Data], first: bool) -> None:
-        """Some items of a list or a map, in one call if they are small enough."""
-        if room_left(items, SLICE) >= 0:
-            self.add(("" if first else self.comma) + self.dump(items)[1:-1])
-            return
-        for key in items if isinstance(items, dict) else range(len(items)):
+    def batch(self, items: list[Any], first: bool, pairs: bool) -> None:
+        """Some items of a list, or of a map as `pairs`: in one call if they are small enough, else in halves."""
+        small = dict(items) if pairs else items
+        if room_left(small, SLICE if self.left is None else min(SLICE, self.left)) >= 0:
+            self.add(("" if first else self.comma) + self.dump(small)[1:-1])
+        elif len(items) > 1:
+            half = len(items) // 2
+            self.batch(items[:half], first, pairs)
+            self.batch(items[half:], False, pairs)
+        else:
             self.add("" if first else self.comma)
-            first = False
-            if isinstance(items, dict):
+            if pairs:
+                key, value = items[0]
                 self.add(self.dump(key) + self.colon)
-            self.write(items[key])  # type: ignore[index]
+                self.write(value)
+            else:
+                self.write(items[0])
 
 
 def _batches(items: Iterator[Any]) -> Iterator[tuple[bool, list[Any]]]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentdeck.errors import Fault, StoreError
-from agentdeck.scheduler.events import AttemptFailed, Event, StepStarted, StepSucceeded, TaskOpened
+from agentdeck.scheduler.events import AttemptFailed, Event, StepStarted, StepSucceeded, TaskEnded, TaskOpened
 from agentdeck.store import codec
 from agentdeck.workflow.model import Data
 
@@ -49,11 +49,11 @@ def record_of(kind: type[Any]) -> st.SearchStrategy[Any]:
     return st.builds(kind, **{name: value_of(hint) for name, hint in get_type_hints(kind).items()})
 
 
-def there_and_back(event: Event, results: list[codec.Result] | None) -> Event:
+def there_and_back(event: Event, results: codec.LargeValues | None) -> Event:
     kind, task, step, text, result = codec.encode(event, results)
     for column in (kind, task, step, text):
         column.encode()
-    large = {key: value for key, value, _ in results or ()}
+    large = {key: value for key, value, _ in (results.rows if results else ())}
     value = json.loads(large[result]) if result else None
     return codec.decode(event.at, kind, task, step, text, value, result is not None)
 
@@ -63,7 +63,7 @@ def there_and_back(event: Event, results: list[codec.Result] | None) -> Event:
 @given(drawn=st.data())
 def test_every_event_comes_back_equal(kind: type[Any], drawn: st.DataObject) -> None:
     event = drawn.draw(record_of(kind))
-    for results in (None, list[codec.Result]()):
+    for results in (None, codec.LargeValues()):
         again = there_and_back(event, results)
         assert again == event
         assert type(again) is type(event)
@@ -82,31 +82,44 @@ def test_defaults_are_left_out_and_columns_are_not_repeated() -> None:
 
 
 def test_large_values_are_stored_once_by_hash() -> None:
-    results: list[codec.Result] = []
+    results = codec.LargeValues()
     first = codec.encode(StepSucceeded(1.0, "t1", "a", 1, {"x": "y" * 600}), results)
     other = codec.encode(TaskOpened(1.0, "t2", {"x": "y" * 600}), results)
-    assert first[4] == other[4] == results[0][0]
+    assert first[4] == other[4] == results.rows[0][0]
     assert "yyy" not in first[3] + other[3]
     assert codec.encode(StepSucceeded(1.0, "t1", "a", 1, "small"), results)[4] is None
 
 
+def test_an_object_is_encoded_once_for_events_that_follow_each_other() -> None:
+    results = codec.LargeValues()
+    output = ["y" * 600]
+    step = codec.encode(StepSucceeded(1.0, "t1", "a", 1, output), results)
+    task = codec.encode(TaskEnded(1.0, "t1", "done", output), results)
+    assert step[4] == task[4]
+    assert len(results.rows) == 1
+    equal = codec.encode(StepSucceeded(1.0, "t2", "a", 1, list(output)), results)
+    other = codec.encode(StepSucceeded(1.0, "t2", "b", 1, ["z" * 600]), results)
+    assert equal[4] == step[4] != other[4]
+    assert results.size == sum(size for _, _, size in results.rows)
+
+
 def test_lone_surrogates_in_values_come_back() -> None:
     event = StepSucceeded(1.0, "t\ud800", "s", 1, {"k\udcff": "\ud800"})
-    assert there_and_back(event, []) == event
+    assert there_and_back(event, codec.LargeValues()) == event
 
 
 def test_what_is_no_data_is_replaced_by_a_word_about_it() -> None:
     loop: list[Any] = []
     loop.append(loop)
     for value in (loop, object()):
-        again = there_and_back(StepSucceeded(1.0, "t", "s", 1, value), [])
+        again = there_and_back(StepSucceeded(1.0, "t", "s", 1, value), codec.LargeValues())
         assert isinstance(again, StepSucceeded)
         assert "not recordable" in again.output
 
 
 def test_infinities_come_back() -> None:
     event = StepSucceeded(1.0, "t", "s", 1, [float("inf"), float("-inf")])
-    assert there_and_back(event, []) == event
+    assert there_and_back(event, codec.LargeValues()) == event
 
 
 def test_unknown_kinds_and_fields_say_update() -> None:

@@ -55,6 +55,25 @@ def test_what_is_written_can_be_read(path: Path) -> None:
     assert large["output"] == {"ok": True, "text": "x" * 600}
 
 
+def test_large_results_are_committed_in_parts_and_count_in_the_backlog(path: Path) -> None:
+    reported: list[int] = []
+    writer = Writer(path, lambda run, seq: reported.append(seq))
+    release = threading.Event()
+    blocked = writer.call(lambda connection: release.wait(10))
+    for task in range(40):
+        writer.append("r", 1 + task, [TaskOpened(1.0, str(task), {"text": str(task) * 1_000_000})])
+    assert writer.backlog > 40_000_000 / 512
+    release.set()
+    blocked.result(10)
+    writer.flush(30)
+    assert writer.backlog == 0
+    assert max(after - before for before, after in zip([0, *reported], reported, strict=False)) <= 5
+    wal = path.with_name(path.name + "-wal")
+    assert wal.stat().st_size <= 40_000_000
+    writer.close()
+    assert Reader(path).last_seq("r") == 40
+
+
 def test_what_is_reported_committed_is_readable_and_rises(path: Path) -> None:
     told: list[tuple[str, int, int]] = []
     readers: list[Reader] = []

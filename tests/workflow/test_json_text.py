@@ -54,6 +54,8 @@ def test_no_call_writes_much(large: list[Any], which: int) -> None:
         return text
 
     assert json_text(value, dump=dump, sort=True) == json.dumps(value, ensure_ascii=False, sort_keys=True)
+    pieces = len(json.dumps(value)) // SLICE + 1
+    assert len(written) <= max(40, 16 * pieces), "each call takes time, however little it writes"
     longest = 300_000 if isinstance(value, str) else 200_000 if "one" in value else 0  # a string is written whole
     assert max(written) <= max(2 * SLICE, longest + 2)
 
