@@ -13,7 +13,7 @@ from agentdeck.telemetry.open_task import OpenStep, OpenTask
 from agentdeck.telemetry.span import Span, Value
 from agentdeck.telemetry.tool_log import ToolCall
 from agentdeck.trace_ids import span_id
-from agentdeck.workflow.model import Prompt
+from agentdeck.workflow.model import Agent, Prompt
 
 
 class Calls(Protocol):
@@ -59,7 +59,7 @@ class AttemptSpans:
         agent = task.agent(started.agent)
         asks = (agent is not None and isinstance(agent.does, Prompt)) or (usage is not None and usage.model != "")
         if asks and at.REUSED not in known:
-            yield from self._chats(task, started, event, usage, error)
+            yield from self._chats(task, started, event, usage, error, agent)
         elif usage is not None:
             known |= used(usage)
         yield task.make(
@@ -68,14 +68,20 @@ class AttemptSpans:
         )  # fmt: skip
 
     def _chats(
-        self, task: OpenTask, started: ev.StepStarted, event: Any, usage: ev.Usage | None, error: _Error
+        self,
+        task: OpenTask,
+        started: ev.StepStarted,
+        event: Any,
+        usage: ev.Usage | None,
+        error: _Error,
+        agent: Agent | None,
     ) -> Iterator[Span]:
         """The requests of an attempt, and the calls of tools between them. The log has one usage for all requests
         of an attempt: the last one has it, with the number of requests."""
         key = started.task, started.step, started.attempt
         parent = task.attempt_span(started.step, started.attempt)
         calls = self._calls.take(*key, event.at) if self._calls is not None else []
-        known = self._request(started, usage)
+        known = self._request(started, usage) | _asked(agent)
         name = f"chat {known.get(at.REQUEST_MODEL, '')}".rstrip()
         since, requests = started.at, 1
         for number, call in enumerate(calls, 1):
@@ -108,12 +114,29 @@ class AttemptSpans:
         return known
 
     def _tool(self, task: OpenTask, span: str, parent: str, call: ToolCall, ended: float) -> Span:
-        known: dict[str, Value] = {at.OPERATION: "execute_tool", at.KIND: "TOOL", at.TOOL: call.name}
+        known: dict[str, Value] = {
+            at.OPERATION: "execute_tool",
+            at.KIND: "TOOL",
+            at.TOOL: call.name,
+            at.TOOL_TYPE: "function",
+        }
         if self._content is not None:
             known |= {at.TOOL_ARGUMENTS: call.arguments, at.TOOL_RESULT: call.result}
         end = ended if call.end is None else call.end
         error = "tool_error" if call.failed else ""
         return task.make(span, parent, f"execute_tool {call.name}", call.start, end, known, error=error)
+
+
+def _asked(agent: Agent | None) -> dict[str, Value]:
+    """What the workflow says about the requests of a prompt."""
+    if agent is None or not isinstance(agent.does, Prompt):
+        return {}
+    known: dict[str, Value] = {at.OUTPUT_KIND: "json" if agent.output else "text"}
+    if agent.does.temperature is not None:
+        known[at.TEMPERATURE] = agent.does.temperature
+    if agent.does.max_output is not None:
+        known[at.MAX_TOKENS] = agent.does.max_output
+    return known
 
 
 def _facts(

@@ -7,13 +7,14 @@ and repeats a request that failed with growing pauses, until OTEL_EXPORTER_OTLP_
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from agentdeck.errors import AgentdeckError, UsageError
 from agentdeck.telemetry import attributes as at
 from agentdeck.telemetry.settings import Receiver
-from agentdeck.telemetry.span import Span
+from agentdeck.telemetry.span import Attributes, Span, Value
 
 #: How to get what is missing.
 INSTALL = "pip install 'agentdeck[otel]'"
@@ -30,20 +31,29 @@ class ReceiverError(AgentdeckError):
     exit_code = 3
 
 
-class _LastProblem(logging.Handler):
-    """Keeps the reason of the exporter's last failure: its result does not have it. Nothing is printed."""
+class _LastProblem(logging.Filter):
+    """Keeps the reason of the exporter's last failure in one thread: its result does not have it. What the
+    exporter logs in that thread is printed nowhere; other users of it in this process keep their log."""
 
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__()
         self.text = ""
+        self._thread = 0
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def begin(self) -> None:
+        """Forget the last failure; the next one is expected in this thread."""
+        self.text, self._thread = "", threading.get_ident()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.thread != self._thread:
+            return True
         args = record.args if isinstance(record.args, tuple) else ()
-        if record.levelno >= logging.ERROR and len(args) == 3:  # "… batch code: %s, reason: %s"
+        if len(args) == 3 and record.levelno >= logging.ERROR:  # "… batch code: %s, reason: %s"
             _, code, reason = args
             self.text = _short(f"{code} {reason}" if code else str(reason))
-        elif record.levelno < logging.ERROR and args:  # "Transient error %s encountered while …"
+        elif args and "due to timeout" not in record.getMessage():  # which says less than the warning before it
             self.text = _short(str(args[0]))
+        return False
 
 
 class Sender:
@@ -60,10 +70,8 @@ class Sender:
         from agentdeck import __version__
 
         self._problem = _LastProblem()
-        logger = logging.getLogger(trace_exporter.__name__)
-        logger.addHandler(self._problem)
-        logger.propagate = False
-        self._logger = logger
+        self._logger = logging.getLogger(trace_exporter.__name__)
+        self._logger.addFilter(self._problem)
         self._exporter = trace_exporter.OTLPSpanExporter(endpoint=receiver.url, timeout=timeout)
         resource = Resource.create({"service.version": __version__})
         if str(resource.attributes.get("service.name", "")).startswith("unknown_service"):
@@ -74,14 +82,14 @@ class Sender:
         """Send spans. Returns why that failed; empty where the receiver has them."""
         from opentelemetry.sdk.trace.export import SpanExportResult
 
-        self._problem.text = ""
+        self._problem.begin()
         result = self._exporter.export(list(_encoded(spans, self._resource)))
         return "" if result is SpanExportResult.SUCCESS else self._problem.text or "no answer in time"
 
     def close(self) -> None:
         """Close connections; a `send` in another thread ends soon."""
         self._exporter.shutdown()
-        self._logger.removeHandler(self._problem)
+        self._logger.removeFilter(self._problem)
 
 
 def _encoded(spans: Iterable[Span], resource: Any) -> Iterable[Any]:
@@ -95,19 +103,28 @@ def _encoded(spans: Iterable[Span], resource: Any) -> Iterable[Any]:
     scope = InstrumentationScope(SCOPE, at.SCHEMA_VERSION)
     for span in spans:
         yield ReadableSpan(
-            name=span.name,
+            name=_text(span.name),
             context=context(span.trace, span.id),
             parent=context(span.trace, span.parent) if span.parent else None,
             resource=resource,
-            attributes=dict(span.attributes),
-            events=[Event(one.name, dict(one.attributes), _nanoseconds(one.at)) for one in span.events],
-            links=[Link(context(one.trace, one.span), dict(one.attributes)) for one in span.links],
+            attributes=_attributes(span.attributes),
+            events=[Event(one.name, _attributes(one.attributes), _nanoseconds(one.at)) for one in span.events],
+            links=[Link(context(one.trace, one.span), _attributes(one.attributes)) for one in span.links],
             kind=SpanKind.CLIENT if span.client else SpanKind.INTERNAL,
-            status=Status(StatusCode.ERROR, span.message) if span.error else Status(StatusCode.UNSET),
+            status=Status(StatusCode.ERROR, _text(span.message)) if span.error else Status(StatusCode.UNSET),
             start_time=_nanoseconds(span.start),
             end_time=_nanoseconds(span.end),
             instrumentation_scope=scope,
         )
+
+
+def _attributes(known: Attributes) -> dict[str, Value]:
+    return {name: _text(value) if isinstance(value, str) else value for name, value in known.items()}
+
+
+def _text(text: str) -> str:
+    """The text as protobuf takes it: what UTF-8 cannot hold is escaped."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _nanoseconds(at_: float) -> int:

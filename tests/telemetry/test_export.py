@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -24,7 +25,7 @@ from tests.telemetry.recording import RUN, T, append, hold, record, started, wor
 ORDER = """
 name: order
 agents:
-  extract: { prompt: "Read ${inputs.text}", system: "Be brief", tools: [python:shop:find] }
+  extract: { prompt: "Read ${inputs.text}", system: "Be brief", max_output: 500, tools: [python:shop:find] }
   stock: { simulate: {}, needs: extract }
   pay: { simulate: {}, needs: extract }
   confirm: { simulate: {}, needs: [pay, stock] }
@@ -122,6 +123,7 @@ def test_attributes_are_those_of_the_conventions(db: Path, receiver: Receiver) -
         "gen_ai.usage.input_tokens": 120, "gen_ai.usage.output_tokens": 30,
         "gen_ai.usage.cache_read.input_tokens": 100, "agentdeck.usd": 0.25, "agentdeck.model": "small",
         "agentdeck.requests": 2, "agentdeck.run": RUN, "openinference.span.kind": "LLM",
+        "gen_ai.request.max_tokens": 500, "gen_ai.output.type": "text",
     }  # fmt: skip
     kinds = {span.name.partition(" ")[0]: span["openinference.span.kind"] for span in receiver.spans}
     assert kinds == {
@@ -236,6 +238,26 @@ def test_a_receiver_that_refuses_is_named_and_gets_the_rest_later(db: Path, rece
         export(db)
     assert receiver.requests == 1  # no answer makes a bad request better
     assert export(db).spans == len(receiver.spans) > 0
+
+
+def test_text_that_is_no_unicode_arrives_escaped(tmp_path: Path, order: Definition, receiver: Receiver) -> None:
+    fault = Fault("exception", "no \ud800")
+    events = [ev.AttemptFailed(T + 4, "1", "extract", 1, fault), ev.StepFailed(T + 4, "1", "extract", fault)]
+    record(tmp_path / "deck.db", order, [started(order), *EVENTS[:2], *events], state="interrupted")
+    export(tmp_path / "deck.db")
+    assert receiver.one("invoke_agent extract").message == "no \\ud800"
+
+
+def test_other_users_of_the_exporter_keep_their_log(
+    db: Path, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+    receiver.answers.append(400)
+    with pytest.raises(ReceiverError):
+        export(db)
+    assert caplog.records == []
+    logging.getLogger(name).warning("of another one")
+    assert [one.name for one in caplog.records] == [name]
 
 
 def test_a_receiver_that_is_busy_is_asked_again(db: Path, receiver: Receiver) -> None:
