@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from agentdeck.errors import InvalidFile, UsageError
 from agentdeck.operations.author import author
-from agentdeck.operations.inputs import check_complete, check_name, inputs_from, missing_inputs
+from agentdeck.operations.inputs import check_complete, inputs_from
 from agentdeck.operations.out_file import refuse_input
 from agentdeck.operations.overrides import override
+from agentdeck.operations.program_inputs import plain_inputs, plain_tasks
 from agentdeck.operations.settings import MAX_WORKERS, database, workers
 from agentdeck.operations.task_files import STDIN, Report, TaskFile
 from agentdeck.workflow.loader import load
@@ -111,23 +112,20 @@ def prepare_workflow(
     wait: bool = False,
     tags: Iterable[str] = (),
 ) -> Launch:
-    """The launch of a workflow that a program holds, under a new id. Raises UsageError for inputs that are not
-    those of the workflow."""
+    """The launch of a workflow that a program holds, under a new id. Raises UsageError for inputs that do not fit
+    the workflow; reading a task that does not fit raises it too."""
     from agentdeck.engine.author import current_author
     from agentdeck.engine.launch import Launch
     from agentdeck.store.runs import new_run
 
-    for name in inputs:
-        check_name(name, definition)
-    if tasks is None and (missing := missing_inputs(definition, inputs)):
-        raise UsageError(f"{definition.name} needs the input {', '.join(missing)}; give it as {missing[0]}=…")
+    given = plain_inputs(definition, inputs, complete=tasks is None)
     if workers is not None and not 1 <= workers <= MAX_WORKERS:
         raise UsageError(f"workers={workers} is out of range: 1 to {MAX_WORKERS}")
     return Launch(
         definition,
         definition.folder or folder,
-        inputs,
-        tasks,
+        given,
+        None if tasks is None else plain_tasks(definition, given, tasks),
         workers,
         functions,
         db,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +51,59 @@ async def test_bad_input_is_refused_before_anything_starts(tmp_path: Path) -> No
     with pytest.raises(InvalidFile, match="nothing"):
         await broken.run(db=db)
     assert not db.exists()
+
+
+class Odd:
+    """No data."""
+
+
+@STORES
+@pytest.mark.parametrize(
+    ("tasks", "what"),
+    [
+        (5, "tasks is a number; give a list of maps of inputs, one map for each task"),
+        ({"text": "a"}, "tasks is a map; give a list of maps"),
+        (["a"], "task 1 is text; a task is a map of inputs"),
+        ([{"text": "a"}, {}], "task 2: shop needs the input text"),
+        ([{"text": "a"}, {"text": "a", "more": 1}], "task 2: shop has no input more"),
+        ([{"text": Odd()}], "task 1: the input text is of type Odd, which is not plain data; give a dict"),
+        ([{"text": {"a": [float("nan")]}}], "task 1: the input text.a.0. is nan, which JSON cannot represent"),
+        (({"text": 1 // n} for n in (1, 0)), "the iterator of the tasks failed at task 2: ZeroDivisionError"),
+    ],
+)
+async def test_bad_tasks_are_named(tmp_path: Path, stored: bool, tasks: Any, what: str) -> None:
+    given = tasks if not isinstance(tasks, Iterator) else ({"text": 1 // n} for n in (1, 0))  # once for each
+    with pytest.raises(UsageError, match=what):
+        await shop().run(tasks=given, db=store(tmp_path, stored))
+
+
+async def test_inputs_have_the_types_that_the_workflow_declares() -> None:
+    made = Workflow("made", inputs={"n": "integer", "who": {"type": "string", "default": None}}, output="${one}")
+
+    @made.agent
+    def one(n: int, who: str | None) -> list[object]:
+        return [n, who]
+
+    with pytest.raises(UsageError, match="the input n is 'many', not an integer"):
+        await made.run(n="many")
+    assert (await made.run(n=3, who=None)).output == [3, None]
+
+
+async def test_models_and_dataclasses_are_inputs(tmp_path: Path) -> None:
+    @dataclass
+    class Order:
+        sku: str
+
+    made = Workflow("made", output="${one}")
+
+    @made.agent
+    def one(order: dict[str, str]) -> str:
+        return order["sku"]
+
+    result = await made.run(tasks=[{"order": Order("KB-87")}], db=tmp_path / "runs.db")
+    assert [(task.inputs, task.output) async for task in result.tasks()] == [
+        ({"order": {"sku": "KB-87"}}, "KB-87")
+    ]
 
 
 async def test_a_store_that_is_a_folder(tmp_path: Path) -> None:
