@@ -24,8 +24,8 @@ from agentdeck.engine.open_steps import OpenSteps, fault_of
 from agentdeck.engine.reservation import Reservation
 from agentdeck.engine.reservations import CallReservations
 from agentdeck.engine.result_reuse import Deferred, ResultReuse
-from agentdeck.engine.retry_rule import RetryRule
-from agentdeck.errors import AgentdeckError, Fault
+from agentdeck.engine.retry_rule import AttemptId, RetryRule
+from agentdeck.errors import AgentdeckError, Fault, StepError
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.program import Program, Rule
@@ -119,6 +119,8 @@ class AttemptRunner:
         self._prepared: dict[Rule, PreparedAgent] = {}
         self._live: dict[AttemptKey, asyncio.Task[None]] = {}
         self._cancelled: set[AttemptKey] = set()
+        #: Attempts that exceeded a timeout and whose retry rule has not answered yet.
+        self._expired: set[AttemptKey] = set()
         self._prompts: dict[AttemptKey, AttemptContext] = {}
         self._last_group: tuple[str, str, float] | None = None  # whose inputs have `_last_group_size`
         self._last_group_size = 0
@@ -129,7 +131,9 @@ class AttemptRunner:
         where the attempt is no longer current, or has failed already."""
         started = start.started
         step = self._scheduler.state.find(started.task, started.step)
-        if step is None or step.attempt != started.attempt or step.state not in (RUNNING, OPEN):
+        key: AttemptKey = started.task, started.step, started.attempt
+        current = step is not None and step.attempt == started.attempt and key not in self._expired
+        if step is None or not current or step.state not in (RUNNING, OPEN):
             self._reservations.release(start.ask)
             return None
         agent = self._prepared.get(step.acting) or self._prepare(step)
@@ -233,7 +237,9 @@ class AttemptRunner:
         except Exception as error:
             if agent.retry_rule is None:
                 raise
-            raise await agent.retry_rule.judge(error, context) from None
+            raised = error.exception if isinstance(error, StepError) else error
+            fault = fault_of(error, "expression")
+            outcome.fault = await agent.retry_rule.judge(fault, _id_of(context), context.log, raised)
 
     async def _run_verb(
         self, verb: Verb, context: AttemptContext, step: Step, agent: PreparedAgent, outcome: _Outcome
@@ -261,7 +267,7 @@ class AttemptRunner:
         fault = outcome.fault
         if key in self._cancelled:
             late = step.fault is not None and step.fault.kind == "timeout" and step.attempt == key[2]
-            fault = Fault("timeout" if late else "cancelled", "")
+            fault = Fault("timeout" if late or key in self._expired else "cancelled", "")
         unused = outcome.reused or outcome.deferred is not None
         outcome.fault = self._reservations.ended(call, outcome.own_usage or outcome.usage, fault, unused)
 
@@ -278,7 +284,7 @@ class AttemptRunner:
     @property
     def busy(self) -> bool:
         """Whether any attempt is under way."""
-        return bool(self._live)
+        return bool(self._live or self._expired)
 
     def cancel(self, key: AttemptKey, how: str | None = None) -> None:
         """Cancel an attempt once. An agent that ignores it keeps its worker, and nothing waits for it."""
@@ -286,6 +292,24 @@ class AttemptRunner:
         if worker is not None and key not in self._cancelled:
             self._cancelled.add(key)
             worker.cancel(how)
+
+    def expire(self, key: AttemptKey, fault: Fault, usage: ev.Usage | None) -> None:
+        """End an attempt that exceeded a timeout, and report it with the answer of its agent's retry rule.
+        Nothing waits for an agent that ignores it."""
+        if key not in self._expired:
+            self._expired.add(key)
+            self.cancel(key)
+            self.group.start_soon(self._report_expired, key, fault, usage)
+
+    async def _report_expired(self, key: AttemptKey, fault: Fault, usage: ev.Usage | None) -> None:
+        step = self._scheduler.state.find(key[0], key[1])
+        agent = None if step is None else self._prepared.get(step.acting)
+        if step is not None and agent is not None and agent.retry_rule is not None:
+            attempt = AttemptId(self._scheduler.state.run, key[0], key[1], step.acting.name, key[2])
+            log = AttemptLog(self._lines, self._clock.now, _nothing, key)
+            fault = await agent.retry_rule.judge(fault, attempt, log, None)
+        self._expired.discard(key)
+        self._feed(ev.AttemptFailed(self._clock.now(), *key, fault, usage))
 
     def running_in(self, worker: asyncio.Task[Any]) -> tuple[AttemptKey, float | None] | None:
         """The attempt that a worker executes, and when its attempt clock runs out. From any thread."""
@@ -324,8 +348,12 @@ class AttemptRunner:
         what = f"no output or progress for {limit:g} s (idle timeout)"
         used = self._usage_so_far(*key) if key in self._prompts else None
         fault = Fault("timeout", what, clock="idle")
-        self._feed(ev.AttemptFailed(self._clock.now(), *key, fault, used))
-        self.cancel(key)
+        step = self._scheduler.state.find(key[0], key[1])
+        if step is not None and step.acting.agent.retry.on is not None:
+            self.expire(key, fault, used)
+        else:
+            self._feed(ev.AttemptFailed(self._clock.now(), *key, fault, used))
+            self.cancel(key)
 
 
 class _IdleClock:
@@ -354,6 +382,10 @@ class _IdleClock:
             self._timer = self._loop.call_later(left, self._check)
         else:
             self._expired()
+
+
+def _id_of(context: AttemptContext) -> AttemptId:
+    return AttemptId(context.run, context.task, context.step, context.agent.name, context.attempt)
 
 
 def _nothing() -> None:

@@ -251,6 +251,9 @@ class Engine:
             case act.CancelAttempt():
                 how = NOW if action.now else None
                 self.attempts.cancel((action.task, action.step, action.attempt), how)
+            case act.ExpireAttempt():
+                key = (action.task, action.step, action.attempt)
+                self.attempts.expire(key, action.fault, action.usage)
             case act.Reserve():
                 self.reservations.reserve(action)
             case act.RenderOutput():

@@ -10,15 +10,30 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
+import anyio
 import anyio.to_thread
 
-from agentdeck.agents.verb import AttemptContext
-from agentdeck.engine.open_steps import fault_of
-from agentdeck.errors import StepError
+from agentdeck.errors import Fault, StepError
 from agentdeck.workflow.functions import resolve
 from agentdeck.workflow.model import Retry
+
+#: Seconds within which a rule has to answer.
+PATIENCE = 10.0
+
+#: Takes a line and its level.
+Log: TypeAlias = Callable[[str, str], None]
+
+
+class AttemptId(NamedTuple):
+    """Names an attempt."""
+
+    run: str
+    task: str
+    step: str
+    agent: str
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,32 +61,30 @@ class RetryRule:
         self._target = target
         self._rule = rule
 
-    async def judge(self, error: Exception, work: AttemptContext) -> StepError:
-        """The error with the rule's answer in its fault. Where the rule itself fails, the step's log says so, and
-        the fault is judged by its kind."""
-        fault = fault_of(error, "expression")
-        exception = error.exception if isinstance(error, StepError) else error
+    async def judge(self, fault: Fault, attempt: AttemptId, log: Log, raised: BaseException | None) -> Fault:
+        """The fault with the rule's answer. Where the rule itself fails, the step's log says so, and the fault is
+        judged by its kind."""
         failed = FailedAttempt(
             kind=fault.kind,
             message=fault.message,
             detail=fault.detail,
             retry_after=fault.retry_after,
-            run=work.run,
-            task=work.task,
-            step=work.step,
-            agent=work.agent.name,
-            attempt=work.attempt,
-            exception=exception,
+            run=attempt.run,
+            task=attempt.task,
+            step=attempt.step,
+            agent=attempt.agent,
+            attempt=attempt.number,
+            exception=raised,
         )
-        judged = StepError(fault.kind, fault.message)
-        judged.fault = fault
-        try:
-            answer = await anyio.to_thread.run_sync(self._rule, failed, abandon_on_cancel=True)
-            judged.fault = fault._replace(retry=bool(await answer if inspect.isawaitable(answer) else answer))
-        except Exception as wrong:
-            what = f"the retry rule {self._target} failed with {type(wrong).__name__}: {wrong}"
-            work.log(f"{what}; retrying as usual for {fault.kind}", "warning")
-        return judged
+        what = f"gave no answer within {PATIENCE:g} s"
+        with anyio.move_on_after(PATIENCE):
+            try:
+                answer = await anyio.to_thread.run_sync(self._rule, failed, abandon_on_cancel=True)
+                return fault._replace(retry=bool(await answer if inspect.isawaitable(answer) else answer))
+            except Exception as error:
+                what = f"failed with {type(error).__name__}: {error}"
+        log(f"the retry rule {self._target} {what}; the kind of the failure decides: {fault.kind}", "warning")
+        return fault
 
 
 def retry_rule(retry: Retry, folder: Path, functions: Mapping[str, Callable[..., Any]]) -> RetryRule | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, TypeAlias
 
 from agentdeck.errors import Fault
-from agentdeck.scheduler.events import Event, StepStarted
+from agentdeck.scheduler.events import Event, StepStarted, Usage
 from agentdeck.workflow.expressions import Scope, Template
 from agentdeck.workflow.model import Data
 
@@ -47,6 +47,17 @@ class CancelAttempt(NamedTuple):
     attempt: int
     why: str
     now: bool = False
+
+
+class ExpireAttempt(NamedTuple):
+    """A clock of the attempt ran out, and its agent has a rule for retries: stop the attempt, ask the rule, and
+    report `AttemptFailed` with this fault and the rule's answer."""
+
+    task: str
+    step: str
+    attempt: int
+    fault: Fault
+    usage: Usage | None
 
 
 class SaveLetter(NamedTuple):
@@ -101,6 +112,7 @@ Action: TypeAlias = (
     | Reserve
     | ReleaseReservation
     | CancelAttempt
+    | ExpireAttempt
     | SaveLetter
     | UpdateLetters
     | PullTask

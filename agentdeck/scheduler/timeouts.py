@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agentdeck.errors import Fault
 from agentdeck.scheduler import actions as act
@@ -29,6 +29,8 @@ class Timeouts:
     _providers: ProviderQueues
     _recorder: Recorder
     _failures: Failures
+    #: Attempts that the engine was asked to expire and has not reported yet: task, step, number.
+    _expired: set[tuple[str, str, int]] = field(default_factory=set, init=False)
 
     @property
     def deadline(self) -> float:
@@ -102,9 +104,21 @@ class Timeouts:
                 due = min(due, step.started_at + timeout)
         self._timers.expect_timeout(due)
         for step in sorted(late, key=lambda s: (s.started_at, s.task.age, s.rule.index, s.item)):
-            what = f"no answer within {step.acting.attempt_timeout:g} s (attempt timeout)"
-            self._recorder.request(act.CancelAttempt(step.task.id, step.key, step.attempt, what))
-            fault = Fault("timeout", what, clock="attempt")
-            usage = self._recorder.usage_of(step)
-            failed = ev.AttemptFailed(at, step.task.id, step.key, step.attempt, fault, usage)
-            self._failures.attempt_failed(step, failed)
+            self._expire(step, at)
+        if self._expired:
+            self._expired &= {(step.task.id, step.key, step.attempt) for step in late}
+
+    def _expire(self, step: Step, at: float) -> None:
+        """End an attempt that exceeds its timeout. The retry rule of its agent, if there is one, is asked by the
+        engine, which reports the failure then."""
+        key = step.task.id, step.key, step.attempt
+        if key in self._expired:
+            return
+        what = f"no answer within {step.acting.attempt_timeout:g} s (attempt timeout)"
+        fault, usage = Fault("timeout", what, clock="attempt"), self._recorder.usage_of(step)
+        if step.acting.agent.retry.on is None:
+            self._recorder.request(act.CancelAttempt(*key, what))
+            self._failures.attempt_failed(step, ev.AttemptFailed(at, *key, fault, usage))
+        else:
+            self._expired.add(key)
+            self._recorder.request(act.ExpireAttempt(*key, fault, usage))

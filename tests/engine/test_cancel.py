@@ -96,7 +96,7 @@ async def test_cancel_leaves_nothing(place: Path) -> None:
     assert outcome.view.steps()["cancelled"] == 5 * EACH
     assert outcome.abandoned == 0
     reader = Reader(place / "a.db")
-    marked = [line for line in reader.logs(outcome.run, agent="thread") if line.text.startswith("left behind")]
+    marked = [line for line in reader.logs(outcome.run, agent="thread") if line.text.startswith("abandoned")]
     reader.close()
     assert len(marked) == EACH, "who looks later sees which threads were abandoned"
     assert children() <= others

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
 import pytest
 
-from agentdeck import Workflow
+from agentdeck import Context, Workflow
+from agentdeck.engine import retry_rule
 from agentdeck.engine.launch import Launch, Outcome, Watch, run
 from agentdeck.engine.retry_rule import FailedAttempt
 from agentdeck.errors import StepError
@@ -100,7 +104,7 @@ async def test_a_rule_that_raises_is_logged_and_the_kind_decides() -> None:
     assert faults(events) == [("exception", None)] * 2
     assert [line for line in lines if "retry rule" in line] == [
         "the retry rule tests.engine.test_retry_rule:test_a_rule_that_raises_is_logged_and_the_kind_decides."
-        "<locals>.rule failed with KeyError: 'what'; retrying as usual for exception"
+        "<locals>.rule failed with KeyError: 'what'; the kind of the failure decides: exception"
     ] * 2
 
 
@@ -120,6 +124,72 @@ async def test_a_replay_of_the_log_reads_the_answer_and_asks_nobody(tmp_path: Pa
         recorded = [event for _, event in reader.events(outcome.run)]
     assert faults(recorded) == faults(events) == [("rejected", True), ("rejected", False)]
     assert asked == [1, 2]
+
+
+@pytest.mark.parametrize("clock", ["attempt", "idle"])
+@pytest.mark.parametrize("answer", [True, False])
+async def test_a_timeout_is_judged_too(clock: str, answer: bool) -> None:
+    seen: list[FailedAttempt] = []
+
+    def rule(failed: FailedAttempt) -> bool:
+        seen.append(failed)
+        return answer
+
+    made = Workflow("made")
+    made.agent(anyio.sleep_forever, name="a", timeout={clock: "50ms"}, retry={**QUICK, "attempts": 2, "on": rule})
+    outcome, events, _ = await ended(made)
+    assert outcome.state == "failed"
+    assert faults(events) == [("timeout", answer)] * (2 if answer else 1)
+    assert [(one.kind, one.exception) for one in seen] == [("timeout", None)] * len(seen)
+    assert {e.fault.clock for e in events if isinstance(e, ev.AttemptFailed)} == {clock}
+    assert outcome.abandoned == 0
+
+
+async def test_an_overdue_thread_is_left_behind_and_its_step_goes_on() -> None:
+    release = threading.Event()
+
+    def stuck(ctx: Context) -> int:
+        if ctx.attempt == 1:
+            release.wait(20)
+        return ctx.attempt
+
+    made = Workflow("made", output="${stuck}")
+    made.agent(stuck, timeout="50ms", retry={**QUICK, "on": lambda failed: failed.kind == "timeout"})
+    outcome, events, _ = await ended(made)
+    release.set()
+    assert outcome.state == "done"
+    assert faults(events) == [("timeout", True)]
+
+
+async def test_a_rule_that_never_answers_does_not_hold_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry_rule, "PATIENCE", 0.05)
+    release = threading.Event()
+    made = Workflow("made")
+    made.agent(
+        raising(ValueError("bad")),
+        retry={**QUICK, "attempts": 2, "on": lambda failed: release.wait(20)},
+    )
+    _, events, lines = await ended(made)
+    release.set()
+    assert faults(events) == [("exception", None)] * 2
+    assert any("gave no answer within 0.05 s; the kind of the failure decides: exception" in one for one in lines)
+
+
+async def test_a_step_that_is_cancelled_while_its_rule_thinks_stays_cancelled() -> None:
+    asked, release = threading.Event(), threading.Event()
+
+    def rule(failed: FailedAttempt) -> bool:
+        asked.set()
+        return release.wait(20)
+
+    made = Workflow("made")
+    made.agent(anyio.sleep_forever, name="a", timeout="20ms", retry={**QUICK, "on": rule})
+    run = await made.start()
+    await anyio.to_thread.run_sync(asked.wait, 20)
+    await run.cancel()
+    result = await run.result(check=False)
+    release.set()
+    assert result.state == "cancelled"
 
 
 def test_rules_of_one_module_with_the_same_name_stay_apart() -> None:
