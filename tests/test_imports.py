@@ -52,6 +52,11 @@ def test_reading_a_setting_needs_no_pydantic() -> None:
     assert "pydantic" not in loaded_by("from agentdeck.operations.settings import setting; setting('db')")
 
 
+def test_a_workflow_in_python_needs_no_engine_before_it_runs() -> None:
+    loaded = loaded_by("from agentdeck import Workflow; Workflow('made')")
+    assert loaded & {*HEAVY, "anyio", "asyncio", "sqlite3"} == set()
+
+
 def test_the_public_names_exist() -> None:
     loaded_by("import agentdeck; [getattr(agentdeck, name) for name in agentdeck.__all__]")
 
