@@ -37,7 +37,21 @@ class Workflow:
         self._settings = settings
         self._agents: dict[str, dict[str, Data]] = {}
         self._definition: Definition | None = None
+        self._file: Path | None = None
         self._folder = Path(inspect.stack()[1].filename).resolve().parent
+
+    @classmethod
+    def from_file(cls, file: str | Path) -> Workflow:
+        """The workflow in a file, YAML or Python, to be run here: `Workflow.from_file("order.yaml")`. No agents
+        can be added to it. Raises InvalidFile with every fault."""
+        from agentdeck.operations.launch import load_workflow
+
+        path = Path(file)
+        loaded = load_workflow(path)
+        made = cls(loaded.definition.name)
+        made._definition, made._file, made._folder = loaded.definition, path, path.resolve().parent
+        made.functions = dict(loaded.functions)
+        return made
 
     @overload
     def agent(self, function: Function, /, *, name: str | None = None, **settings: Data) -> Function: ...
@@ -68,6 +82,8 @@ class Workflow:
 
     def add(self, name: str, **settings: Data) -> None:
         """Add an agent of any verb: `order.add("notify", command=["mail", "…"], needs="confirm")`."""
+        if self._file is not None:
+            raise ValueError(f"{self.name} was loaded from {self._file}: add the agent {name} there")
         if name in self._agents:
             raise ValueError(f"{self.name} has an agent {name} already")
         self._agents[name] = {("with" if key == "with_" else key): value for key, value in settings.items()}
@@ -218,6 +234,7 @@ class Workflow:
             db=None if db is None else Path(db),
             wait=options.wait,
             tags=options.tags,
+            file=self._file,
         )
         run = Run(launch.run, launch.db, options, self.functions)
         await run._begin(partial(execute, launch))

@@ -49,7 +49,7 @@ class Result(Document):
 
     run: str
     workflow: str
-    state: str = Field(description="done, failed, cancelled, or drained: it can be resumed.")
+    state: str = Field(description="done, failed, cancelled; drained or interrupted: it can be resumed.")
     output: Json = Field(default=None, description="The output of its task, where the run has one task.")
     error: StepFault | None = Field(default=None, description="Why it failed, or the first task that failed.")
     steps: dict[str, StepResult] = Field(repr=False, description="By agent.")

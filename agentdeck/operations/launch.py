@@ -100,6 +100,14 @@ def prepare_launch(options: RunOptions, report: Report, warn: Callable[[str], No
     return PreparedLaunch(launch, total)
 
 
+def load_workflow(file: Path) -> Loaded:
+    """The workflow in a file, with its functions where it is Python. Raises InvalidFile, also if a module or a
+    function that it names is missing."""
+    loaded = load(file)
+    _check_code(loaded, loaded.definition, loaded.definition.folder or file.resolve().parent, str(file))
+    return loaded
+
+
 def prepare_workflow(
     definition: Definition,
     folder: Path,
@@ -111,9 +119,10 @@ def prepare_workflow(
     db: Path | None = None,
     wait: bool = False,
     tags: Iterable[str] = (),
+    file: Path | None = None,
 ) -> Launch:
-    """The launch of a workflow that a program holds, under a new id. Raises UsageError for inputs that do not fit
-    the workflow; reading a task that does not fit raises it too."""
+    """The launch of a workflow that a program holds, under a new id; `file` is where it was loaded from.
+    Raises UsageError for inputs that do not fit the workflow; reading a task that does not fit raises it too."""
     from agentdeck.engine.author import current_author
     from agentdeck.engine.launch import Launch
     from agentdeck.store.runs import new_run
@@ -129,6 +138,7 @@ def prepare_workflow(
         workers,
         functions,
         db,
+        source={} if file is None else {"file": str(file.resolve())},
         author=current_author("api"),
         tags=tuple(dict.fromkeys(tags)),
         run=new_run(),

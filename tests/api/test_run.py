@@ -136,6 +136,25 @@ async def test_a_block_waits_for_the_run_and_raises_what_it_did_not_say(tmp_path
         assert (await run.wait()).state == "failed"  # the caller knows: nothing is raised at the end
 
 
+async def test_a_workflow_in_a_file_is_run_by_a_program(tmp_path: Path) -> None:
+    file = tmp_path / "order.yaml"
+    (tmp_path / "own_shop.py").write_text("def pay(text):\n    return text.upper()\n")
+    file.write_text(
+        "agentdeck: 1\nname: order\ninputs: { text: string }\noutput: ${pay}\n"
+        "agents: { pay: { python: 'own_shop:pay' } }\n"
+    )
+    order = Workflow.from_file(file)
+    result = await order.run(text="x", db=tmp_path / "runs.db")
+    assert result.output == "X"
+    with pytest.raises(ValueError, match="order was loaded from"):
+        order.add("more", command=["true"])
+    with pytest.raises(InvalidFile, match="no such file"):
+        Workflow.from_file(tmp_path / "none.yaml")
+    file.write_text(file.read_text().replace("own_shop:pay", "own_shop:gone"))
+    with pytest.raises(InvalidFile, match="gone"):
+        Workflow.from_file(file)
+
+
 # What it is doing -----------------------------------------------------------------------------------------------
 
 
