@@ -13,6 +13,7 @@ import pytest
 
 from agentdeck.store.reader import Reader
 from tests.engine.window import worst
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 DECK = """
@@ -79,10 +80,7 @@ class Crowd:
         return sorted((float(at), int(tokens)) for at, tokens in map(str.split, lines))
 
     def wait_for(self, calls: int) -> None:
-        end = time.monotonic() + 30
-        while len(self.seen()) < calls:
-            assert time.monotonic() < end, "nothing happens"
-            time.sleep(0.02)
+        until(lambda: len(self.seen()) >= calls, 30)
 
     def end(self) -> None:
         for process in self.processes:

@@ -28,6 +28,7 @@ from agentdeck.store.reader import Reader
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Agent, Definition
 from tests.observing import EventCollector
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -76,12 +77,7 @@ def interrupted(tmp_path: Path, seconds: float) -> str:
             "--db", "k.db", "--json"]  # fmt: skip
     process = subprocess.Popen(call, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     reader = Reader(tmp_path / "k.db")
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        runs = reader.runs(limit=1)
-        if runs and reader.last_seq(runs[0].run) > 5:
-            break
-        time.sleep(0.01)
+    until(lambda: any(reader.last_seq(row.run) > 5 for row in reader.runs(limit=1)))
     time.sleep(seconds)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()

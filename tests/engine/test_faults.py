@@ -172,8 +172,7 @@ def test_another_process_holds_the_lock(case: Case) -> None:
     until(lambda: case.recorded() > 30)
     connection = sqlite3.connect(case.db, isolation_level=None, timeout=10)
     connection.execute("BEGIN EXCLUSIVE")
-    time.sleep(3.0)
-    assert case.heard("another process holds the lock")
+    until(lambda: case.heard("another process holds the lock"))
     connection.execute("COMMIT")
     connection.close()
     assert case.end() == 0

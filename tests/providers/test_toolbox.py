@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from agentdeck.providers import tools
 from agentdeck.providers.keys import KeyStore
 from agentdeck.providers.tools import LOGGERS, Toolbox, named
 from agentdeck.workflow.deck import McpServer, Secret
+from tests.waiting import until
 
 pytest.importorskip("mcp")
 pytestmark = pytest.mark.anyio
@@ -47,13 +47,14 @@ def url() -> Iterator[str]:
         port = free.getsockname()[1]
     call = [sys.executable, "-m", "tests.providers.sums", str(port)]
     with subprocess.Popen(call, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
+        until(lambda: listens(port))
         yield f"http://127.0.0.1:{port}/mcp"
         process.kill()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 async def test_a_program_has_tools(toolbox: Callable[..., Toolbox]) -> None:

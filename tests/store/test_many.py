@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 from agentdeck.scheduler import events as ev
@@ -13,6 +12,7 @@ from agentdeck.store.reader import Reader
 from agentdeck.store.runs import create_run
 from agentdeck.store.writer import Writer
 from tests.store.samples import new_run
+from tests.waiting import until
 
 WRITES = """
 import sys, time
@@ -111,10 +111,7 @@ def test_the_wal_stays_small_beside_a_slow_reader(tmp_path: Path) -> None:
         assert slow is not None
         assert slow.poll() is None, "it still reads"
         assert most < 50_000_000
-        end = time.monotonic() + 10
-        while wal.stat().st_size and time.monotonic() < end:  # once idle, it is cut though the reader is there
-            time.sleep(0.05)
-        assert wal.stat().st_size == 0
+        until(lambda: wal.stat().st_size == 0)  # once idle, it is cut though the reader is there
         assert slow.poll() is None
     finally:
         if slow is not None:

@@ -87,7 +87,7 @@ def test_what_is_reported_committed_is_readable_and_rises(path: Path) -> None:
         for run in ("a", "b"):
             writer.append(run, 1 + 12 * task, order(task))
         if task % 50 == 0:
-            time.sleep(0.005)
+            writer.flush(20)
     writer.close()
     for run in ("a", "b"):
         seqs = [seq for of, seq, _ in told if of == run]

@@ -11,15 +11,19 @@ from agentdeck.console.log.line_filter import CHUNK, LineFilter, LineQuery
 from agentdeck.console.log.lines import RANKS, LineStore
 from agentdeck.console.log.search import compiled, expanded
 from tests.console.log.samples import row, rows
+from tests.waiting import until
 
 
 def finish(line_filter: LineFilter) -> bool:
     """Let the line_filter look at all lines. Whether its rows changed."""
-    changed = line_filter.advance(1.0)
-    while line_filter.searching:
-        time.sleep(0.001)
-        changed |= line_filter.advance(1.0)
-    return changed
+    changes = []
+
+    def done() -> bool:
+        changes.append(line_filter.advance(1.0))
+        return not line_filter.searching
+
+    until(done)
+    return any(changes)
 
 
 def all_of(line_filter: LineFilter) -> list[str]:
@@ -141,8 +145,8 @@ def test_the_places_to_highlight_are_found_in_the_thread_too(lines: LineStore) -
     assert line_filter.search is not None
     assert line_filter.search.marks("a line, a line") == ()
     assert line_filter.search.marks("a" * 60 + "c") == ()
-    while line_filter.search.marked < 2:
-        time.sleep(0.001)
+    search = line_filter.search
+    until(lambda: search.marked >= 2)
     assert line_filter.search.marks("a line, a line") == [(2, 6), (10, 14)]
     assert line_filter.search.marks("a" * 60 + "c") == ()
 
