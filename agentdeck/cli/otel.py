@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from agentdeck.cli.error_output import say
-from agentdeck.cli.options import db_option, run_argument
-from agentdeck.cli.text_tables import out
+from agentdeck.cli.options import db_option, json_option, run_argument
+from agentdeck.cli.text_tables import out, print_document
 
 
 @click.group()
@@ -27,7 +27,8 @@ def otel() -> None:
 @db_option
 @click.option("--content", is_flag=True, help="With prompts, inputs and outputs; secrets stay masked.")
 @click.option("--again", is_flag=True, help="All spans, also those that the receiver has.")
-def export(run: str, db: str | None, content: bool, again: bool) -> None:
+@json_option("One JSON object: how many spans, of which events.")
+def export(run: str, db: str | None, content: bool, again: bool, as_json: bool) -> None:
     """Send the spans of a recorded run, with their original times, by OTLP over HTTP.
 
     The receiver is that of OTEL_EXPORTER_OTLP_ENDPOINT, else http://localhost:4318. Spans that it has already are
@@ -44,7 +45,11 @@ def export(run: str, db: str | None, content: bool, again: bool) -> None:
     from agentdeck.operations.span_export import export_spans
 
     sent = export_spans(db, run, content=content, again=again)
-    if sent.spans:
+    if as_json:
+        from agentdeck.documents.command import SpansSent
+
+        print_document(SpansSent.of(sent))
+    elif sent.spans:
         events = f"events {sent.after + 1:,} to {sent.last:,}"
         out(f"{sent.run}: {sent.spans:,} spans sent to {sent.receiver} ({events})")
     else:

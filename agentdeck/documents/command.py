@@ -226,6 +226,17 @@ class Info(Document):
     deck: str | None
 
 
+class SpansSent(Document):
+    """What `otel export` sent of a run."""
+
+    run: str
+    receiver: str
+    spans: int
+    after: int = Field(description="The number of the event up to which the receiver had all spans before.")
+    last: int = Field(description="The number of the event up to which it has all now.")
+    running: bool = Field(description="Whether the run executes, so that more will follow.")
+
+
 class Pruned(Document):
     """How many rows `prune` deleted, and how many bytes of the file it freed."""
 

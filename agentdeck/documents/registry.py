@@ -34,6 +34,7 @@ MODELS = {
     "plugins": ("command", "Plugins"),
     "pruned": ("command", "Pruned"),
     "prune-preview": ("command", "PrunePreview"),
+    "spans-sent": ("command", "SpansSent"),
 }
 #: Files that agentdeck reads. What needs the whole file (cycles, unknown names) only the loader checks.
 FILES = ("workflow", "deck")

@@ -47,8 +47,7 @@ class StepSpans:
             step.idle = event.at
         else:
             yield from _waits(seq, task, step, event.at, change)
-        if isinstance(event, ev.StepSucceeded):
-            step.output = event.output
+        _note(task, step, event)
         if step.view.state in ENDED:
             yield from self._end(task, step, event)
         elif step.round and isinstance(event, ev.StepSucceeded):
@@ -68,6 +67,14 @@ class StepSpans:
             events=tuple(step.moments), error=fault.kind if fault else "", message=fault.message if fault else "",
         )  # fmt: skip
         step.over, step.moments, step.links, step.output = True, [], (), None
+
+
+def _note(task: OpenTask, step: OpenStep, event: Any) -> None:
+    """Keep the output of a step, and the links of one that makes no attempts of its own."""
+    if isinstance(event, ev.StepSucceeded):
+        step.output = event.output
+    elif isinstance(event, ev.StepExpanded) and event.step == step.key:
+        step.links = _needs(task, step)
 
 
 def _start(task: OpenTask, step: OpenStep, event: ev.StepStarted) -> None:

@@ -328,6 +328,10 @@ def test_the_command_line(deck: Deck, receiver: Receiver, order: Definition) -> 
     assert done.returncode == 0
     assert done.stdout == f"r1: {len(receiver.spans)} spans sent to {receiver.url}/v1/traces (events 1 to 15)\n"
     assert "has all spans up to event 15" in deck("otel", "export", "last", **env).stdout
+    told = json.loads(deck("otel", "export", "last", "--again", "--json", **env).stdout)
+    assert (told["spans"] * 2, told["after"], told["last"]) == (len(receiver.spans), 0, 15)
+    down = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_TIMEOUT": "0.1"}
+    assert deck("otel", "export", "last", **down).returncode == 3
 
 
 def test_without_the_extra_it_says_how_to_install_it(deck: Deck, order: Definition) -> None:

@@ -38,11 +38,12 @@ def step(name: str, since: float, until: float, task: str = "1", attempt: int = 
 
 
 def test_items_are_below_their_step_from_when_it_was_expanded(tmp_path: Path) -> None:
-    definition = workflow(tmp_path, "name: w\nagents: { notes: { simulate: {}, each: '[1, 2]' } }\n")
+    text = "name: w\nagents: { a: { simulate: {} }, notes: { simulate: {}, needs: a, each: '[1, 2]' } }\n"
     spans = fold(
-        definition,
+        workflow(tmp_path, text),
         [
             ev.TaskOpened(T, "1", {}),
+            *step("a", 0, 1),
             ev.StepExpanded(T + 1, "1", "notes", 2),
             *step("notes[0]", 1, 2),
             *step("notes[1]", 2, 4),
@@ -52,9 +53,16 @@ def test_items_are_below_their_step_from_when_it_was_expanded(tmp_path: Path) ->
         ],
     )
     items = ["invoke_agent notes", ["attempt 1"], "invoke_agent notes", ["wait needs", "attempt 1"]]
-    assert tree(spans) == ["invoke_workflow w", ["invoke_agent notes", items]]
-    starts = {span.attributes.get("agentdeck.step"): span.start - T for span in spans if "agent " in span.name}
-    assert starts == {"notes": 0, "notes[0]": 1, "notes[1]": 1}
+    assert tree(spans) == ["invoke_workflow w", ["invoke_agent a", ["attempt 1"], "invoke_agent notes", items]]
+    steps = {span.attributes["agentdeck.step"]: span for span in spans if span.name.startswith("invoke_agent")}
+    assert {name: span.start - T for name, span in steps.items()} == {
+        "a": 0,
+        "notes": 0,
+        "notes[0]": 1,
+        "notes[1]": 1,
+    }
+    assert [link.span for link in steps["notes"].links] == [steps["a"].id]
+    assert steps["notes[0]"].links == ()
 
 
 def test_rounds_are_between_a_step_and_its_attempts(tmp_path: Path) -> None:
