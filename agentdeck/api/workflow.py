@@ -16,7 +16,8 @@ from agentdeck.workflow.model import Data, Definition
 if TYPE_CHECKING:  # the engine is imported when a run starts: `agentdeck check` does without it
     from agentdeck.api.answering import Answers
     from agentdeck.api.execution import RunOptions
-    from agentdeck.api.run import Run, Start
+    from agentdeck.api.run import Run
+    from agentdeck.api.start import Start
     from agentdeck.documents.result import Result
     from agentdeck.engine.observers import Observer
 
@@ -127,7 +128,7 @@ class Workflow:
         cannot be used.
         """
         from agentdeck.api.execution import RunOptions
-        from agentdeck.api.run import Start
+        from agentdeck.api.start import Start
 
         options = RunOptions(wait, answers, keep, tuple(tags), tuple(observers))
         return Start(partial(self._start, {**(given or {}), **inputs}, db, tasks, workers, options))
@@ -201,7 +202,8 @@ class Workflow:
         """Go on with a run of this workflow that was interrupted or drained, and return its handle, as `start`
         does. `accept_changes`: also where files that it depends on have changed."""
         from agentdeck.api.execution import RunOptions
-        from agentdeck.api.run import Run, Start
+        from agentdeck.api.run import Run
+        from agentdeck.api.start import Start
 
         async def begin() -> Run:
             handle = Run(run, Path(db), RunOptions(wait, answers), self.functions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -107,6 +108,10 @@ def test_a_run_is_cancelled_and_an_unknown_one_is_not_found(service: httpx.Clien
     assert service.get("/runs/nothing").status_code == 404
 
 
-def test_the_models_are_described_as_they_are(service: httpx.Client) -> None:
-    schemas = service.get("/openapi.json").json()["components"]["schemas"]
+def test_models_and_paths_are_described_as_they_are(service: httpx.Client) -> None:
+    described = service.get("/openapi.json").json()
+    shown = re.findall(r"localhost:8000(/\S+)", (SERVICE / "README.md").read_text(encoding="utf-8"))
+    assert len(shown) == 5
+    assert {path.replace("RUN", "{run}").replace("/1/", "/{task}/") for path in shown} <= set(described["paths"])
+    schemas = described["components"]["schemas"]
     assert {"Result", "RunStatus", "TaskResult", "StepResult", "StepFault", "Question"} <= set(schemas)
