@@ -57,6 +57,7 @@ class SpanObserver:
         self._reader = Reader(context.db) if context.db is not None else None
         self._export = _export(context, to, self._sender, self._reader)
         self._last = context.first - 1
+        self._lost = 0
         self._pause = RETRY[0]
         self._next = 0.0
         self._until: float | None = None
@@ -78,9 +79,9 @@ class SpanObserver:
 
         try:
             self._export.save_now()
-            left = self._last - self._export.exported
+            left = self._lost + self._last - self._export.exported
             if left > 0:
-                why = self._export.problem or "it is too slow"
+                why = self._export.problem or "it did not take them in time"
                 run, again = self._context.run, ""
                 if self._context.db is not None:
                     again = f". To send them: agentdeck otel export {run}"
@@ -110,8 +111,11 @@ class SpanObserver:
         """The events after the last one that was folded. Those before the batch are in the store; without one
         they are lost."""
         done = self._export.seq
-        if done + 1 < batch.first and self._reader is not None:
-            yield from self._reader.events(self._context.run, done, batch.first - 1 - done)
+        missing = max(0, batch.first - 1 - done)
+        if self._reader is None:
+            self._lost += missing
+        elif missing:
+            yield from self._reader.events(self._context.run, done, missing)
         for seq, event in enumerate(batch.events, batch.first):
             if seq > done:
                 yield seq, event

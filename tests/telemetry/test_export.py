@@ -268,7 +268,7 @@ def test_a_receiver_that_is_busy_is_asked_again(db: Path, receiver: Receiver) ->
 
 def test_a_receiver_that_is_down_is_given_up(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1.3")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "2.5")
     with pytest.raises(ReceiverError, match="connection refused; 0 of r1 were sent, from event 1 on"):
         export(db)
 

@@ -119,8 +119,13 @@ def made(order: Definition, db: Path | None, first: int = 1) -> SpanObserver:
 
 
 def test_a_receiver_that_comes_back_gets_all(
-    tmp_path: Path, order: Definition, whole: list[Any], receiver: Receiver
+    tmp_path: Path,
+    order: Definition,
+    whole: list[Any],
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("agentdeck.telemetry.observer.RETRY", (600.0, 600.0))
     db = tmp_path / "deck.db"
     record(db, order, whole[:9], state="interrupted")
     observer = made(order, db)
@@ -178,6 +183,22 @@ def test_a_run_without_a_store_sends_its_spans_too(
     observer.observe(EventBatch(RUN, 1, whole))
     observer.close()
     assert receiver.one("invoke_workflow order")["agentdeck.run.state"] == "done"
+
+
+def test_without_a_store_what_was_not_taken_is_lost_and_said(
+    order: Definition, whole: list[Any], receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentdeck.telemetry.observer.RETRY", (600.0, 600.0))
+    observer = made(order, None)
+    receiver.answers.append(400)
+    observer.observe(EventBatch(RUN, 1, whole[:8]))
+    observer.observe(EventBatch(RUN, 9, whole[8:10]))
+    observer.observe(EventBatch(RUN, 11, whole[10:]))
+    assert receiver.one("invoke_workflow order")
+    with pytest.raises(
+        ReceiverError, match=r"spans of 2 events of r1 were not sent to [^.]*\.0\.0\.1:\d+/v1/traces: "
+    ):
+        observer.close()
 
 
 def test_a_slow_receiver_delays_no_step(deck: Deck, receiver: Receiver) -> None:
