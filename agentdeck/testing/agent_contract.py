@@ -135,16 +135,15 @@ class AgentContract(Contract):
         assert result.state == "cancelled"
 
     def _workflow(self, agent: Mapping[str, Data]) -> Workflow:
-        made = Workflow("contract", inputs=dict.fromkeys(self.inputs, "any"))
-        made.add("it", **agent)
-        made._folder = self._folder  # what the agents write belongs to the test
-        return made
+        return Workflow.from_file(self._write(agent, self._folder))
 
     def _check(self, agent: Mapping[str, Data], folder: Path) -> list[str]:
         """The faults and warnings of a file with this agent."""
+        return [str(issue) for issue in check(self._write(agent, folder))]
+
+    def _write(self, agent: Mapping[str, Data], folder: Path) -> Path:
         inputs = dict.fromkeys(self.inputs, "any")
-        file = folder / "contract.yaml"
-        # JSON is YAML
         whole = {"agentdeck": 1, "name": "contract", "inputs": inputs, "agents": {"it": dict(agent)}}
-        file.write_text(json.dumps(whole))
-        return [str(issue) for issue in check(file)]
+        file = folder / "contract.yaml"
+        file.write_text(json.dumps(whole))  # JSON is YAML
+        return file

@@ -195,8 +195,9 @@ def test_it_never_stays_shut(happens: list[tuple[str, float]]) -> None:
 def test_the_documented_rules_are_those_of_the_code() -> None:
     text = " ".join(DOCS.read_text().split())
     (words,) = re.findall(
-        r"at least (\d+) of its last (\d+) calls have ended and more than (\d+) % of them failed, it is left "
-        r"alone for (\d+) s, twice as long each time that the probe fails again, at most (\d+) s",
+        r"at least (\d+) of its last (\d+) calls have ended and more than (\d+) % of them failed, it is not "
+        r"called for (\d+) s \(a circuit breaker\); each time that the test call fails again, the pause is "
+        r"doubled, up to (\d+) s",
         text,
     )
     assert [int(word) for word in words] == [
@@ -207,9 +208,8 @@ def test_the_documented_rules_are_those_of_the_code() -> None:
         rules.LONGEST_OPEN,
     ]
     (words,) = re.findall(
-        r"at least (\d+) of its last (\d+) calls got one and these are more than (\d+) % of them, all calls are "
-        r"held back for ([\d.]+) s, twice as long each time that the next call is throttled again, at most "
-        r"(\d+) s",
+        r"at least (\d+) of the last (\d+) calls got one, and more than (\d+) % of them, all calls wait for "
+        r"([\d.]+) s; each time that the next call is throttled again, the wait is doubled, up to (\d+) s",
         text,
     )
     assert [float(word) for word in words] == [
@@ -219,5 +219,5 @@ def test_the_documented_rules_are_those_of_the_code() -> None:
         rules.FIRST_COOL,
         rules.LONGEST_COOL,
     ]
-    (words,) = re.findall(r"over once (\d+) calls, or twice as many as before, may be under way", text)
+    (words,) = re.findall(r"ends when (\d+) calls, or twice as many as before, are allowed", text)
     assert int(words) == RETURNED
