@@ -158,18 +158,16 @@ class Run:
     async def cancel(self, task: str | None = None, step: str | None = None, *, now: bool = False) -> None:
         """Cancel the run, a task of it, or a step. `now` kills programs without a grace period. A run that is
         over stays as it is."""
+        command = commands.cancel(task, step, now=now)
         if task is None and step is None:
-            self._seen = True
-            if await self._is_over():
-                return
-        await self._send(commands.cancel(task, step, now=now))
+            await self._end_by(command)
+        else:
+            await self._send(command)
 
     async def drain(self) -> None:
         """Let running steps finish and start no others; the run can be resumed. A run that is over stays as it
         is."""
-        self._seen = True
-        if not await self._is_over():
-            await self._send(commands.drain())
+        await self._end_by(commands.drain())
 
     async def pause(self) -> None:
         """Start no more steps until `unpause`."""
@@ -277,6 +275,15 @@ class Run:
     async def _end(self) -> None:
         """Wait for the end. Raises as `result` does, where the caller has not seen how it ends."""
         await self.result(check=not self._seen)
+
+    async def _end_by(self, command: RunCommand) -> None:
+        """Send a command that ends the run, which may end by itself meanwhile."""
+        self._seen = True
+        try:
+            await self._send(command)
+        except UsageError:
+            if not await self._is_over():
+                raise
 
     async def _send(self, command: RunCommand) -> None:
         """Have a command carried out by what executes the run. Raises UsageError where that is not possible."""

@@ -82,6 +82,19 @@ async def test_a_question_that_the_callback_declines_blocks_the_run() -> None:
     assert [question.step for question in raised.value.questions] == ["gate"]
 
 
+async def test_a_question_that_the_callback_declines_can_be_waited_for() -> None:
+    declined = asyncio.Event()
+
+    async def answers(question: Question) -> None:
+        declined.set()
+
+    async with asking().start(answers=answers, wait=True) as run:
+        await declined.wait()
+        await asyncio.sleep(0.3)  # three times as long as a run without anybody to answer waits
+        await run.answer("gate", False)
+        assert (await run.result()).output == {"approved": False}
+
+
 async def test_an_error_of_the_callback_ends_the_run_and_can_be_resumed(tmp_path: Path) -> None:
     def answers(question: Question) -> bool:
         raise LookupError("no such customer")
