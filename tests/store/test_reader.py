@@ -111,7 +111,7 @@ def test_a_run_is_found_by_prefix_or_last_or_a_hint(path: Path, connection: sqli
         create_run(connection, new_run(run, float(number)))
     reader = Reader(path)
     assert reader.run("calm").run == reader.run("last").run == "calm-fox"
-    with pytest.raises(UsageError, match="several runs begin with brave: brave-otter, brave-owl; give more"):
+    with pytest.raises(UsageError, match="several runs begin with brave: brave-otter, brave-owl; type more"):
         reader.run("brave")
     with pytest.raises(UsageError, match=r"no run clam-fox .*did you mean calm-fox\?"):
         reader.run("clam-fox")
