@@ -181,7 +181,7 @@ def launch(seen: LaunchForecast, styles: RoleStyles) -> Text:
     held = {"workers": "workers; more would help", "path": "the critical path, not the workers"}
     line("limited by", clean(held.get(seen.holds, seen.holds)), "text" if seen.holds in held else "warn")
     if seen.usd is None:
-        line("cost", "the workflow has not been read yet", "dim")
+        line("cost", "unknown", "dim")
     else:
         low, high = (dollars(each) for each in seen.usd)
         line("cost", low if low == high else f"{low} to {high}")

@@ -103,7 +103,7 @@ def test_an_evening_at_the_console(terminal: Terminal, tmp_path: Path) -> None:
     terminal.wait(r"● running +shop")
 
     terminal.press("t")
-    terminal.wait("→ Turn  u Undo")
+    terminal.wait("→ More  u Undo")
     terminal.wait(r"workers +8 ")
     terminal.press("Enter")
     terminal.wait("8 → 8▏")
@@ -123,7 +123,7 @@ def test_an_evening_at_the_console(terminal: Terminal, tmp_path: Path) -> None:
     terminal.press("R")
     terminal.wait("Retry 1 dead letter")
     terminal.press("y")
-    terminal.wait("no open letters")
+    terminal.wait("no open dead letters")
 
     terminal.press("Escape")
     terminal.wait(r"● running +shop")

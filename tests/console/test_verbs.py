@@ -121,7 +121,7 @@ async def test_a_step_is_skipped_a_join_released_and_the_approval_answered_with_
         told = await deck.question()
         assert "task 1 continues without slow" in told
         assert "attempt 1 has been running for" in told
-        assert "pack, tell will not wait for it" in told
+        assert "pack, tell will no longer wait for it" in told
         await pilot.press("escape")
         await deck.back()
         assert deck.state("slow") == "running"
