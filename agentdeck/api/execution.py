@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -13,7 +12,7 @@ from typing import TypeAlias
 import anyio
 
 from agentdeck.api.answering import Answers, OpenQuestions
-from agentdeck.api.memory import KEPT_EVENTS, RunMemory
+from agentdeck.api.memory import RunMemory
 from agentdeck.documents.question import Question
 from agentdeck.engine.author import current_author
 from agentdeck.engine.launch import Outcome, Watch
@@ -27,8 +26,6 @@ from agentdeck.workflow.model import Data
 
 #: Executes a run, until it has ended or drained.
 Execute: TypeAlias = Callable[[Watch], Awaitable[Outcome]]
-#: Seconds after which a loop that takes nothing is not waited for: it may have been stopped for good.
-PATIENCE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +41,7 @@ class RunOptions:
 
 class _Receiver:
     """Observer: fills the memory of a run that has one, and passes the questions on to the run's loop, with the
-    number of the last event.
-
-    While the memory has readers, it is filled in small pieces, each after the loop has taken the one before, so
-    that a reader that is quick enough misses nothing."""
+    number of the last event."""
 
     def __init__(
         self,
@@ -58,31 +52,13 @@ class _Receiver:
         self._loop = loop
         self._take = take
         self._memory = memory
-        self._taken = threading.Event()
 
     def observe(self, batch: EventBatch) -> None:
-        start, memory = 0, self._memory
-        if memory is not None and batch.last > KEPT_EVENTS:
-            memory.wait_for_reader()
-        while start < len(batch.events):
-            size = memory.piece if memory is not None and memory.readers else len(batch.events)
-            piece = batch.events[start : start + size]
-            start += len(piece)
-            last = batch.first + start - 1
-            if memory is not None:
-                memory.add(last, piece)
-            self._pass_on(last, [event for event in piece if type(event) is ev.Noted and event.asks])
-
-    def _pass_on(self, last: int, asked: Sequence[ev.Noted]) -> None:
-        self._taken.clear()
+        if self._memory is not None:
+            self._memory.add(batch.last, batch.events)
+        asked = [event for event in batch.events if type(event) is ev.Noted and event.asks]
         with suppress(RuntimeError):  # the loop is closed: nothing waits for them
-            self._loop.call_soon_threadsafe(self._hand_over, last, asked)
-            if self._memory is not None and self._memory.readers:
-                self._taken.wait(PATIENCE)
-
-    def _hand_over(self, last: int, asked: Sequence[ev.Noted]) -> None:
-        self._take(last, asked)
-        self._taken.set()
+            self._loop.call_soon_threadsafe(self._take, batch.last, asked)
 
     def close(self) -> None:
         """Nothing to release."""

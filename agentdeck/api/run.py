@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -103,7 +102,8 @@ class Run:
         """Its events in order, from the one with the number `after` + 1, until the run has ended or drained.
 
         Of a run with a store they are those that are on disk, and a slow reader loses none. Without a store the
-        newest 1,000 are remembered; raises UsageError for a reader that is further behind.
+        newest 1,000 are remembered, and 20,000 wait for a reader; raises UsageError for one that is further
+        behind.
         """
         async for seq, event in self._numbered(after):
             yield RunEvent.model_construct(**plain_row(self.id, seq, event))
@@ -112,20 +112,18 @@ class Run:
         """The result of each task when the task has ended, until the run has ended or drained. A task that ends
         again after a retry comes again.
 
-        Without a store, raises UsageError for a reader that is more than `keep` results behind.
+        Without a store, raises UsageError for a reader that is more than 20,000 results behind.
         """
         if self.db is not None:
             async for result in ended_tasks(self.db, self.id, self._numbered(0)):
                 yield result
             return
-        count = 0
-        with self._reading():
+        with self._memory.reading_results() as reading:
             while True:
                 more, over, _ = self._news()
-                page = self._memory.results(count)
+                page = self._memory.results(reading)
                 for result in page:
                     yield result
-                count += len(page)
                 if page:
                     continue
                 if over or more is None:
@@ -212,7 +210,7 @@ class Run:
         on until an operator acts.
         """
         self._seen = True
-        self._memory.expected.set()
+        self._memory.expect_no_reader()
         if self._execution is None:
             assert self.db is not None
             result = await result_at_end(self.db, self.id)
@@ -327,28 +325,17 @@ class Run:
             async for numbered in follow(self.db, self.id, after, self._news):
                 yield numbered
             return
-        with self._reading():
+        with self._memory.reading_events(after) as reading:
             while True:
                 more, over, last = self._news()
-                page = self._memory.events(after, last)
+                page = self._memory.events(reading, last)
                 for numbered in page:
                     yield numbered
-                    after = numbered[0]
                 if page:
                     continue
                 if over or more is None:
                     return
                 await more.wait()
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """While this reads what is remembered."""
-        self._memory.readers += 1
-        self._memory.expected.set()
-        try:
-            yield
-        finally:
-            self._memory.readers -= 1
 
     async def _result_of(self, outcome: Outcome) -> Result:
         view = outcome.view

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, PrivateAttr
 
 from agentdeck.documents.document import Document, Json
+from agentdeck.errors import UsageError
 
 
 class StepFault(Document):
@@ -61,8 +62,11 @@ class Result(Document):
         """The result of each task of the run, in their order: `async for task in result.tasks()`.
 
         Of a run with a store they are read from there, a page at a time. Without a store the last `keep` ones are
-        in memory; raises UsageError where the run had more.
+        in memory; raises UsageError where the run had more, and for a result that was made from JSON.
         """
-        if self._tasks is not None:
-            async for task in self._tasks():
-                yield task
+        if self._tasks is None:
+            raise UsageError(
+                f"this result of {self.run} has no tasks, as no run returned it: ask its store for them"
+            )
+        async for task in self._tasks():
+            yield task

@@ -55,6 +55,14 @@ async def test_an_error_says_where_and_why(tmp_path: Path, stored: bool) -> None
     assert (result.steps["extract"].state, result.steps["payment"].state) == ("done", "failed")
 
 
+async def test_a_result_is_written_and_read_as_json(tmp_path: Path) -> None:
+    result = await shop({"x"}).run(text="x", db=tmp_path / "runs.db", check=False)
+    read = Result.model_validate_json(result.model_dump_json())
+    assert read.model_dump() == result.model_dump()
+    with pytest.raises(UsageError, match=f"this result of {result.run} has no tasks"):
+        await tasks_of(read)
+
+
 # Many tasks -----------------------------------------------------------------------------------------------------
 
 
@@ -105,7 +113,7 @@ async def test_results_come_as_tasks_end(tmp_path: Path, stored: bool) -> None:
 async def test_without_a_store_the_last_results_are_kept() -> None:
     given = [{"text": str(n)} for n in range(30)]
     result = await shop().run(tasks=given, keep=10)
-    with pytest.raises(UsageError, match=r"30 tasks of \w+ have ended, and the results of the last 10 are kept"):
+    with pytest.raises(UsageError, match=r"30 tasks of \w+ have ended.* the results of the last 10 are kept"):
         await tasks_of(result)
     many = await shop().run(tasks=[{"text": str(n)} for n in range(2000)], keep=2000)
     assert [task.output["paid"] for task in await tasks_of(many)] == [str(n) for n in range(2000)]
@@ -116,11 +124,24 @@ async def test_without_a_store_the_last_results_are_kept() -> None:
 
 
 async def test_without_a_store_a_reader_that_keeps_up_gets_all_results() -> None:
+    """Also of steps that take no time, which leave the loop little to read."""
     count = 0
-    async with shop().start(tasks=[{"text": str(n)} for n in range(300)], keep=100, workers=2) as run:
+    async with shop().start(tasks=[{"text": str(n)} for n in range(3000)], keep=10, workers=64) as run:
         async for _ in run.results():
             count += 1
-    assert count == 300
+    assert count == 3000
+
+
+async def test_without_a_store_a_reader_that_is_too_far_behind_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentdeck.api.memory.UNREAD", 20)
+    async with shop().start(tasks=[{"text": str(n)} for n in range(200)], keep=10) as run:
+
+        async def read_slowly() -> None:
+            async for _ in run.results():
+                await run.result()
+
+        with pytest.raises(UsageError, match=r"\d+ tasks of \w+ have ended.*the last 10 are kept"):
+            await read_slowly()
 
 
 async def most_held(results: AsyncIterator[TaskResult], expected: int) -> int:

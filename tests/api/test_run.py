@@ -206,13 +206,15 @@ async def test_a_reader_that_stops_early_leaves_the_run_alone(tmp_path: Path, st
 
 
 async def test_a_reader_that_is_too_far_behind_without_a_store_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentdeck.api.memory.UNREAD", 2 * KEPT_EVENTS)
     async with shop().start(tasks=[{"text": f"{n}"} for n in range(1000)]) as run:
-        events = run.events()
-        await anext(events)
-        await run.result()
+
+        async def read_slowly() -> None:
+            async for _ in run.events():
+                await run.result()
+
         with pytest.raises(UsageError, match=r"events \d+ to \d+ of \w+ are lost.*Give the run a store"):
-            async for _ in events:
-                pass
+            await read_slowly()
 
 
 async def test_a_slow_reader_of_a_run_with_a_store_loses_nothing(tmp_path: Path) -> None:
