@@ -21,6 +21,7 @@ from agentdeck.store.log_follower import EventBatch, LogFollower
 from agentdeck.store.reader import PAGE, LogLine, Reader
 from agentdeck.store.reservations import in_use
 from agentdeck.store.run_list import RunRow
+from agentdeck.store.view_snapshots import restore_view
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Definition, restored
 
@@ -33,10 +34,11 @@ CHUNK = 64  # events or lines between two checks of the clock
 
 class Found(NamedTuple):
     """What one look at the store gave. `row` is None where it was not read, or the run does not exist yet.
-    `events` and `lines` are the next page of each."""
+    `view` comes with the definition; `events` and `lines` are the next page of each."""
 
     row: RunRow | None
     definition: Definition | None
+    view: RunView | None
     known: int
     calls: Mapping[str, float] | None
     events: EventBatch
@@ -76,7 +78,8 @@ class Feed(StoreTask):
     """What the store holds of one run.
 
     Invariant: events reach `fold` in order and each once. `row` is the run as the store lists it, None until it
-    is there; `definition` comes with it. `fault` says why the store cannot be read now, empty while it can.
+    is there; `definition` comes with it, and `view`, to fold into: events before a snapshot are in it already.
+    `fault` says why the store cannot be read now, empty while it can.
     `calls` is the current use of the provider limits that `windows` names, while a process executes the run.
     """
 
@@ -84,6 +87,7 @@ class Feed(StoreTask):
         self.run = run
         self.row: RunRow | None = None
         self.definition: Definition | None = None
+        self.view: RunView | None = None
         self.fault = ""
         self.known = 0
         self.windows: Mapping[str, float] = {}
@@ -160,6 +164,7 @@ class Feed(StoreTask):
         if found.calls is not None:
             self._row_read, self.calls = time.monotonic(), found.calls
         self.definition = found.definition or self.definition
+        self.view = found.view or self.view
         self.known = max(self.known, found.known)
         self.row = found.row
         self._events.extend(found.events.numbered())
@@ -178,7 +183,7 @@ def _look(
 ) -> Found:
     """In the reader's thread: what is new. `due`: read the row even if nothing was written."""
     run, written = log.run, log.has_news(reader)
-    definition, known, calls = None, 0, None
+    definition, view, known, calls = None, None, 0, None
     if written or due:
         calls = {}
         known = reader.last_seq(run)
@@ -186,9 +191,11 @@ def _look(
             row = reader.run(run)
             if with_definition:
                 definition = restored(reader.definition(row.identity))
+                view = restore_view(reader, run, definition)
+                log.event = view.seq
         if row is None or row.state in ("running", "paused"):
             calls = in_use(reader, windows, time.time())
     if row is None or not written:
-        return Found(row, definition, known, calls, EventBatch(run, log.event + 1, ()))
+        return Found(row, definition, view, known, calls, EventBatch(run, log.event + 1, ()))
     events, lines = log.read_page(reader)
-    return Found(row, definition, max(known, events.last), calls, events, lines)
+    return Found(row, definition, view, max(known, events.last), calls, events, lines)

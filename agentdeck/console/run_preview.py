@@ -93,7 +93,7 @@ class RunPreview(Container):
             from agentdeck.views.run_view import RunView
 
             self._draw(feed.definition)
-            self._view = RunView(feed.definition)
+            self._view = feed.view or RunView(feed.definition)
         feed.fold(self._view, FOLD)
         self.lines.extend(feed.lines())
         self._caught_up |= self._view.seq >= feed.known

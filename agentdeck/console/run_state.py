@@ -76,8 +76,8 @@ class LiveRun(RunState):
         self._last_output: dict[tuple[str, str], float] = {}
 
     def open(self, definition: Definition | None, lines: LineStore) -> None:
-        """Fold into a new view and into these lines from now on."""
-        self.view, self.lines = RunView(definition), lines
+        """Fold into the view of the feed and into these lines from now on."""
+        self.view, self.lines = self.feed.view or RunView(definition), lines
         self._known_at_first, self._complete = self.feed.known, time.monotonic()
         self.is_open = True
 

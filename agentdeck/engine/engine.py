@@ -84,7 +84,7 @@ class Engine:
         #: When the event loop last ran the engine's timer, by time.monotonic.
         self.last_turn = 0.0
         self.reservations = CallReservations(scheduler, storage, deck, clock, self.feed)
-        self.events = EventBuffer(scheduler, self.log, observers)
+        self.events = EventBuffer(scheduler, self.log, observers, view, snapshots=storage.durable)
         self._source = source
         self._observers = observers
         self._adaptive = adaptive

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 
 from agentdeck.engine.observer_feed import ObserverFeed
 from agentdeck.errors import StoreError
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.store.log import Log, TableWrite
+from agentdeck.store.view_snapshots import save_snapshot
+from agentdeck.views.run_view import RunView
+from agentdeck.views.view_snapshot import snapshot_of
+from agentdeck.workflow.json_text import estimated_size
+
+#: Events between two snapshots of the view: folding so many takes a third of a second.
+SNAPSHOT_EVERY = 50_000
+#: Shorter logs are folded faster than a snapshot is worth writing.
+SNAPSHOT_FROM = 5_000
+#: Failed steps that the view remembers above which a snapshot would block the event loop for too long.
+SNAPSHOT_MOST = 5_000
+#: The same for the bytes of the last output.
+SNAPSHOT_OUTPUT = 64_000
 
 #: Events that may be committed late, unless a step waits for them: with the next other event, or after DELAY
 #: seconds.
@@ -22,9 +36,15 @@ class EventBuffer:
     committed with later ones, as a commit of their own would delay the next result. Starts alone are never handed
     over."""
 
-    def __init__(self, scheduler: Scheduler, log: Log, observers: ObserverFeed) -> None:
+    def __init__(
+        self, scheduler: Scheduler, log: Log, observers: ObserverFeed, view: RunView, *, snapshots: bool
+    ) -> None:
+        """With `snapshots`, those of the view are written beside the events."""
         self._scheduler = scheduler
         self._log = log
+        self._view = view
+        self._snapshots = snapshots
+        self._next_snapshot = scheduler.state.seq + SNAPSHOT_EVERY
         self._observers = observers
         self._events: list[ev.Event] = []
         self._also: list[TableWrite] = []
@@ -66,9 +86,20 @@ class EventBuffer:
             self._timer = None
         events, self._events = self._events, []
         also, self._also = self._also, []
-        first = self._scheduler.state.seq - len(events) + 1
+        last = self._scheduler.state.seq
+        if self._snapshots and (last >= self._next_snapshot or type(events[-1]) is ev.RunEnded):
+            self._add_snapshot(also, last, at_end=type(events[-1]) is ev.RunEnded)
+        first = last - len(events) + 1
         self._observers.hand_over(first, events)  # before the log, which may have committed them at once
         self._log.append(self._scheduler.state.run, first, events, also)
+
+    def _add_snapshot(self, also: list[TableWrite], seq: int, *, at_end: bool) -> None:
+        """Write a snapshot in the transaction of the last event that it has: both are on disk, or neither."""
+        self._next_snapshot = seq + SNAPSHOT_EVERY
+        view = self._view
+        large = (view.kept_steps > SNAPSHOT_MOST and not at_end) or estimated_size(view.output) > SNAPSHOT_OUTPUT
+        if seq >= SNAPSHOT_FROM and view.seq == seq and not large:
+            also.append(partial(save_snapshot, run=view.run, seq=seq, snapshot=snapshot_of(view)))
 
     def flush(self) -> None:
         """Hand everything over now. An error of the store is not raised: the log reports it, and the run

@@ -39,14 +39,11 @@ def open_store(db: str | None) -> Iterator[Reader]:
 
 def view_of(reader: Reader, row: RunRow) -> tuple[Definition, RunView]:
     """The workflow of a run as it was when the run began, and the view of all events so far."""
-    from agentdeck.views.run_view import RunView
+    from agentdeck.store.view_snapshots import folded_view
     from agentdeck.workflow.model import restored
 
     definition = restored(reader.definition(row.identity))
-    view = RunView(definition)
-    for seq, event in reader.events(row.run):
-        view.apply(seq, event)
-    return definition, view
+    return definition, folded_view(reader, row.run, definition)
 
 
 def load_run(reader: Reader, run: str) -> tuple[RunRow, Definition, RunView]:
@@ -82,11 +79,10 @@ def task_view(reader: Reader, row: RunRow, definition: Definition, task: str) ->
     from agentdeck.views.run_view import RunView
 
     view, state = RunView(definition), ""
-    for seq, event in reader.events(row.run):
-        of = getattr(event, "task", "")
-        if isinstance(event, ev.TaskEnded) and of == task:
+    for seq, event in reader.events_with(row.run, task):
+        if isinstance(event, ev.TaskEnded) and event.task == task:
             state = event.state  # applying the event would remove the task from the view
-        elif not of or of == task or of.startswith(task + "/"):
+        else:
             view.apply(seq, event)
     if not state:
         raise UsageError(f"{row.run} has no task {task}; see `agentdeck events {row.run}`")

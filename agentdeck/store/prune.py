@@ -133,7 +133,7 @@ def _drop(connection: sqlite3.Connection, runs: list[str], now: float) -> tuple[
                 if lease is not None and not held(lease, now):
                     gone += 1
                     letters += connection.execute("DELETE FROM letters WHERE run = ?", (run,)).rowcount
-                    for table in ("runs", "commands", "run_tasks", "processes", "exports"):
+                    for table in ("runs", "commands", "run_tasks", "processes", "exports", "view_snapshots"):
                         connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
     return gone, letters
 

@@ -223,6 +223,12 @@ class Reader:
         """The events of one task, in order. No other event of the run is decoded."""
         return self.decoded(self._rows(run, 0, None, "AND task = ?", task))
 
+    def events_with(self, run: str, task: str) -> Iterator[tuple[int, Event]]:
+        """The events of one task and of tasks nested in it, and those of the run, in order. No other event of the
+        run is decoded."""
+        below = "AND (task IN ('', ?) OR (task >= ? AND task < ?))"
+        return self.decoded(self._rows(run, 0, None, below, task, task + "/", task + "0"))
+
     def events_of(self, run: str, tasks: Iterable[str], before: int | None = None) -> Iterator[Event]:
         """The events of these tasks of a run, and of tasks nested in them, in order; those before a number."""
         of_root = (

@@ -27,7 +27,7 @@ class Durations:
     HdrHistogram and DDSketch. Count, sum and extremes are always exact. `last` holds the newest EXACT values.
     """
 
-    __slots__ = ("_buckets", "count", "high", "last", "low", "total")
+    __slots__ = ("buckets", "count", "high", "last", "low", "total")
 
     def __init__(self) -> None:
         self.count = 0
@@ -35,7 +35,7 @@ class Durations:
         self.low = math.inf
         self.high = 0.0
         self.last: list[float] = []  # a list: an empty deque takes 600 bytes, and most agents run once
-        self._buckets: dict[int, int] = {}
+        self.buckets: dict[int, int] = {}
 
     def add(self, seconds: float) -> None:
         self.count += 1
@@ -45,7 +45,7 @@ class Durations:
         if seconds > self.high:
             self.high = seconds
         if self.count > EXACT:
-            if not self._buckets:
+            if not self.buckets:
                 for value in self.last:
                     self._bucket(value)
             self._bucket(seconds)
@@ -54,7 +54,7 @@ class Durations:
 
     def _bucket(self, seconds: float) -> None:
         index = int(math.log(seconds) // _STEP) if seconds > _LEAST else int(math.log(_LEAST) // _STEP)
-        self._buckets[index] = self._buckets.get(index, 0) + 1
+        self.buckets[index] = self.buckets.get(index, 0) + 1
 
     @property
     def mean(self) -> float | None:
@@ -68,8 +68,8 @@ class Durations:
         rank = max(1, math.ceil(share * self.count))
         if self.count <= EXACT:
             return sorted(self.last)[rank - 1]
-        for index in sorted(self._buckets):
-            rank -= self._buckets[index]
+        for index in sorted(self.buckets):
+            rank -= self.buckets[index]
             if rank <= 0:
                 return min(self.high, max(self.low, math.exp((index + 0.5) * _STEP)))
         return self.high

@@ -117,6 +117,16 @@ class RunView:
         return self._only_simulated or self._steps.simulated
 
     @property
+    def kept_steps(self) -> int:
+        """The number of steps of failed tasks that are remembered."""
+        return self._tasks.kept_steps
+
+    @property
+    def answers_simulated(self) -> bool:
+        """Whether an answer of a model was simulated."""
+        return self._steps.simulated
+
+    @property
     def workers(self) -> int | None:
         """The limit on steps at once, as it is now. None where the log does not say."""
         value = self.limits.get("workers")
@@ -132,6 +142,11 @@ class RunView:
         """The cost of the same work on the reasoning tier. None where any price is not known."""
         agents = self.agents.values()
         return total_cost((agent.costs_unknown or agent.uncompared, agent.usd_reasoning) for agent in agents)
+
+    def restore_counts(self, *, letters: int, answers_simulated: bool) -> None:
+        """Set what a snapshot has counted, after its tasks were restored."""
+        self._steps.letters, self._steps.simulated = letters, answers_simulated
+        self._tasks.recount_kept_steps()
 
     # The run
 

@@ -100,13 +100,13 @@ class TaskViews:
         self.failed: dict[str, TaskView] = {}
         self.recent: deque[TaskRow] = deque(maxlen=RECENT)
         self._totals = totals
-        self._kept_steps = 0
+        self.kept_steps = 0
 
     def add(self, task: str, at: float, graph: GraphTotals, parent: tuple[str, str] | None) -> TaskView | None:
         """Open a task. Returns the failed one of the same name that it replaces: its step was reopened."""
         earlier = self.failed.pop(task, None)
         if earlier is not None:
-            self._kept_steps -= len(earlier.steps)
+            self.kept_steps -= len(earlier.steps)
         graph.opened += 1
         self.open[task] = TaskView(task, at, graph, parent)
         return earlier
@@ -116,7 +116,7 @@ class TaskViews:
         view = self.open.get(task)
         if view is None:
             view = self.failed.pop(task, None) or TaskView(task, at, self._totals.graphs[""], None)
-            self._kept_steps -= len(view.steps)
+            self.kept_steps -= len(view.steps)
             view.state, view.ended, view.fault = "running", None, None
             self.open[task] = view
         return view
@@ -152,12 +152,16 @@ class TaskViews:
             self.recent.append(TaskRow(task.id, task.state, task.opened, task.ended, attempts, error))
 
     def keep_failed(self, task: TaskView) -> None:
-        if self._kept_steps + len(task.steps) > KEPT_STEPS:
+        if self.kept_steps + len(task.steps) > KEPT_STEPS:
             task.steps = {}
-        self._kept_steps += len(task.steps)
+        self.kept_steps += len(task.steps)
         self.failed[task.id] = task
         if len(self.failed) > KEPT_FAILED:
-            self._kept_steps -= len(self.failed.pop(next(iter(self.failed))).steps)
+            self.kept_steps -= len(self.failed.pop(next(iter(self.failed))).steps)
+
+    def recount_kept_steps(self) -> None:
+        """Count the kept steps again, after failed tasks were restored."""
+        self.kept_steps = sum(len(task.steps) for task in self.failed.values())
 
     def drop_row(self, task: str) -> None:
         """Remove the row of a task that is open again."""

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from agentdeck.console.feed import Feed
 from agentdeck.engine.launch import Outcome
+from agentdeck.store.reader import Reader
+from agentdeck.store.view_snapshots import save_snapshot
 from agentdeck.views.run_view import RunView
+from agentdeck.views.view_snapshot import snapshot_of
+from agentdeck.workflow.model import restored
 from tests.store.open_connections import assert_all_closed
 
 pytestmark = pytest.mark.anyio
@@ -44,6 +50,29 @@ async def test_a_feed_gives_the_whole_run_in_slices(recorded: tuple[Path, Outcom
     finally:
         await feed.close()
     assert_all_closed(db)
+
+
+async def test_a_feed_begins_at_a_snapshot(recorded: tuple[Path, Outcome]) -> None:
+    db, outcome = recorded
+    with closing(Reader(db)) as reader:
+        before = RunView(restored(reader.definition(reader.run(outcome.run).identity)))
+        for seq, event in reader.events(outcome.run, limit=10):
+            before.apply(seq, event)
+    with closing(sqlite3.connect(db)) as connection, connection:
+        save_snapshot(connection, outcome.run, 10, snapshot_of(before))
+    feed = Feed(db, outcome.run)
+    feed.start()
+    try:
+        await wait(lambda: feed.known == outcome.view.seq and feed.waiting >= outcome.view.seq - 10)
+        view = feed.view
+        assert view is not None
+        assert view.seq == 10
+        assert feed.fold(view, 1.0) == outcome.view.seq - 10
+        assert snapshot_of(view) == snapshot_of(outcome.view)
+    finally:
+        await feed.close()
+        with closing(sqlite3.connect(db)) as connection, connection:
+            connection.execute("DELETE FROM view_snapshots")
 
 
 async def test_a_run_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:

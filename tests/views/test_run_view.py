@@ -303,7 +303,7 @@ def test_what_ended_leaves_memory() -> None:
     assert push(500) == before
     assert len(view.recent) == RECENT
     assert len(view.failed) == KEPT_FAILED
-    assert sys.getsizeof(view.agents["extract"].durations._buckets) < 20_000
+    assert sys.getsizeof(view.agents["extract"].durations.buckets) < 20_000
 
 
 def test_the_timeline_is_bounded() -> None:
