@@ -70,7 +70,7 @@ def test_every_seam_has_a_loader_and_agentdecks_own_parts_load(seam: Seam) -> No
 def test_broken_plugins_are_among_the_states(acme: Path) -> None:
     broken = {state.plugin.name: state.why for state in plugin_states() if state.why}
     assert broken.keys() == {"fine", "local", "exits", "odd"}  # no object of acme is a Place
-    assert broken["odd"] == "it is no subclass of agentdeck.places.place.Place"
+    assert broken["odd"] == "it is not a subclass of agentdeck.places.place.Place"
 
 
 def test_an_installation_older_than_its_code_says_so(tmp_path: Path) -> None:

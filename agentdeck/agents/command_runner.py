@@ -119,11 +119,11 @@ async def _word(template: Template, scope: Mapping[str, Data], what: str) -> str
     """One argument for the operating system: strings unchanged, null as empty, the rest as JSON."""
     text = await render_text(template, scope)
     if "\0" in text:
-        raise StepError("setup", f"{what} holds a NUL byte, which cannot be passed to a program")
+        raise StepError("setup", f"{what} contains a NUL byte, which cannot be passed to a program")
     try:
         os.fsencode(text)
     except UnicodeEncodeError:
-        raise StepError("setup", f"{what} holds text that cannot be encoded") from None
+        raise StepError("setup", f"{what} contains text that cannot be encoded") from None
     return text
 
 

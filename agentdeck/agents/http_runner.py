@@ -108,7 +108,7 @@ class HttpVerb:
             if not _TOKEN.fullmatch(name):
                 raise StepError("setup", f"{name[:40]!r} cannot be the name of a header")
             if _CONTROL.search(text):
-                raise StepError("setup", f"header {name} holds a line break or another control character")
+                raise StepError("setup", f"header {name} contains a line break or another control character")
             headers[name.lower()] = text.encode("utf-8", "replace")
         return headers
 

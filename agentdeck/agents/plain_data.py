@@ -118,7 +118,7 @@ class _Converter:
                 raise _NotPlain(f"is {value}, which JSON cannot represent; return a number or None")
             return value
         if value.bit_length() > LONGEST_INT:
-            raise _NotPlain("is a number of more than 4000 digits; return it as a string")
+            raise _NotPlain("has more than 4000 digits; return it as a string")
         self.grow(int(value.bit_length() * DIGITS_PER_BIT) + 2)
         return value
 

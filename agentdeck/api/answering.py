@@ -30,7 +30,7 @@ def answer_command(step: str, task: str | None, given: bool | Mapping[str, Data]
     if isinstance(given, bool):
         return answer(step, task, given, {})
     if not isinstance(given, Mapping):
-        raise UsageError(f"{given!r} is no answer to {step}: give True, False, or a map of its fields")
+        raise UsageError(f"{given!r} is not an answer to {step}: give True, False, or a map of its fields")
     fields = {name: value for name, value in given.items() if name != "approved"}
     return answer(step, task, bool(given.get("approved", True)), fields)
 

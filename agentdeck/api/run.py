@@ -353,7 +353,7 @@ class Run:
         text = f"{result.workflow}: run {self.id} ended {result.state}"
         if result.state in ("drained", "interrupted"):
             text = f"{result.workflow}: run {self.id} was {result.state} before its end"
-            text += "" if self.db is None else f"; go on with run.resume(), or: agentdeck resume {self.id}"
+            text += "" if self.db is None else f"; continue with run.resume(), or: agentdeck resume {self.id}"
         elif result.error is not None:
             counts = result.summary["tasks"]
             text += f": {result.error.step}: {result.error.message}".replace(": : ", ": ")

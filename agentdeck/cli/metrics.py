@@ -58,7 +58,7 @@ def _address(text: str) -> tuple[str, int]:
     """Host and port of `--listen`. Raises UsageError."""
     host, _, port = text.rpartition(":")
     if not port.isdecimal() or int(port) > 65535:
-        raise UsageError(f"--listen {text}: this is no address; give one like {HOST}:{PORT}, or a port")
+        raise UsageError(f"--listen {text}: this is not an address; give one like {HOST}:{PORT}, or a port")
     return host.strip("[]") or HOST, int(port)
 
 

@@ -11,7 +11,7 @@ from agentdeck.cli.options import json_option
 
 
 @click.command()
-@json_option("One JSON object: every plugin, and why it does not load.")
+@json_option("Print one JSON object: every plugin, and why it cannot be loaded.")
 def plugins(as_json: bool) -> int:
     """List what is installed at each seam: agents, providers, places, observers and frameworks. Every plugin is
     imported.
@@ -21,7 +21,7 @@ def plugins(as_json: bool) -> int:
       agentdeck plugins
       agentdeck plugins --json
 
-    Exit codes: 0 all plugins load, 3 some do not.
+    Exit codes: 0 all plugins are loaded, 3 some cannot be loaded.
     """
     from agentdeck.cli.error_output import tidy
     from agentdeck.cli.text_tables import out, print_document, table

@@ -103,5 +103,7 @@ def _colors(file: Path, data: Mapping[str, Any], key: str) -> dict[str, Any]:
         try:
             Color.parse(str(value))
         except ColorParseError:
-            raise BrokenTheme(f"{file.name}: {key}.{name}: {value!r} is no colour; write it as #rrggbb") from None
+            raise BrokenTheme(
+                f"{file.name}: {key}.{name}: {value!r} is not a colour; write it as #rrggbb"
+            ) from None
     return {str(name): str(value) for name, value in found.items()}

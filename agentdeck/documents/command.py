@@ -221,7 +221,7 @@ class Info(Document):
     system: str
     sqlite: str
     db: str
-    db_bytes: int | None = Field(description="null where there is no such file yet.")
+    db_bytes: int | None = Field(description="null if the file does not exist yet.")
     config: str
     deck: str | None
 

@@ -170,8 +170,8 @@ async def _tasks(
     if again is None and not wanted.accept:
         raise UsageError(
             f"the tasks of {row.run} came from an iterator in a program; {view.tasks.opened:,} of them were "
-            f"taken, the others are not recorded (those of a list are). To go on with the {view.tasks.opened:,} "
-            f"alone: agentdeck resume {row.run} --accept-changes"
+            f"taken, the others are not recorded (those of a list are). To continue with the "
+            f"{view.tasks.opened:,} alone: agentdeck resume {row.run} --accept-changes"
         )
     return []
 

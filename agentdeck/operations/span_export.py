@@ -58,6 +58,6 @@ def export_spans(db: str | None, run: str, *, content: bool = False, again: bool
                 raise ReceiverError(
                     f"{to.name} does not take the spans: {export.problem}; {export.sent:,} of {row.run} were"
                     f" sent, from event {export.exported + 1:,} on they were not."
-                    f" To go on: agentdeck otel export {row.run}"
+                    f" To continue: agentdeck otel export {row.run}"
                 )
             return SpansSent(row.run, to.name, export.sent, after, export.seq, row.state in LIVE)

@@ -68,7 +68,7 @@ class Places:
 def make_place(name: str, found: Any) -> Place:
     """A place of a plugin. Raises PluginError for one that is no place."""
     if not (isinstance(found, type) and issubclass(found, Place)):
-        raise PluginError("it is no subclass of agentdeck.places.place.Place")
+        raise PluginError("it is not a subclass of agentdeck.places.place.Place")
     return found()
 
 

@@ -76,7 +76,7 @@ class ProviderType(DeckProviderType, ABC):
 def make_provider_type(name: str, found: Any) -> ProviderType:
     """The type of a plugin. Raises PluginError for one that is no type of provider."""
     if not (isinstance(found, type) and issubclass(found, ProviderType)):
-        raise PluginError("it is no subclass of agentdeck.providers.provider_type.ProviderType")
+        raise PluginError("it is not a subclass of agentdeck.providers.provider_type.ProviderType")
     return found()
 
 

@@ -74,7 +74,7 @@ def describe(event: ev.StepAnswered) -> str:
     word = "approved" if event.approved else "rejected"
     match how_of(event):
         case "timeout":
-            text = f"{word} by timeout: nobody answered in time"
+            text = f"{word} by timeout: no answer in time"
         case "yes":
             text = f"{word} by --yes" + (f" of {event.who}" if event.who not in ("", "--yes") else "")
         case "unknown":

@@ -54,7 +54,7 @@ class Transition(NamedTuple):
 
 STEPS = (
     Transition(ev.TaskOpened, (NEW,), (WAITING, READY), "each step of the task; ready where it has no needs"),
-    Transition(ev.StepStarted, STARTABLE, (RUNNING, OPEN), "an attempt starts; open where it holds no worker"),
+    Transition(ev.StepStarted, STARTABLE, (RUNNING, OPEN), "an attempt starts; open if it uses no worker"),
     Transition(ev.ReservationGrew, (RUNNING,), (UNCHANGED,), "the attempt reserves more for its next request"),
     Transition(
         ev.StepSucceeded,
@@ -72,7 +72,7 @@ STEPS = (
         ev.StepExpanded, (READY, WAITING), (OPEN,), "`each`: its items are new and ready. From waiting in a fork"
     ),
     Transition(ev.StepWaited, STARTABLE, (UNCHANGED,), "it waits for a provider or a budget"),
-    Transition(ev.StepReleased, (WAITING,), (READY,), "the join goes on with what has arrived"),
+    Transition(ev.StepReleased, (WAITING,), (READY,), "the step starts with what has arrived"),
     Transition(ev.StepAnswered, (OPEN,), (DONE,), "an approval is decided"),
     Transition(ev.StepDone, (OPEN, BETWEEN), (DONE,), "all items or all rounds have ended"),
     Transition(ev.StepFailed, UNENDED, (FAILED,), "for good"),
@@ -105,7 +105,7 @@ RUN_STATES = ("running", "paused", "drained")
 RUN = (
     Transition(ev.RunStarted, ("running",), ("running",), "the first event"),
     Transition(
-        ev.RunResumed, (*RUN_STATES, DONE, FAILED, CANCELLED), ("running",), "another process goes on with it"
+        ev.RunResumed, (*RUN_STATES, DONE, FAILED, CANCELLED), ("running",), "another process continues it"
     ),
     Transition(ev.RunPaused, RUN_STATES, ("paused",), "nothing new starts"),
     Transition(ev.RunUnpaused, RUN_STATES, ("running",), "steps start again"),

@@ -131,7 +131,7 @@ class AgentContract(Contract):
             await run.cancel()
             since = anyio.current_time()
             result = await run.result(check=False)
-        assert anyio.current_time() - since < PATIENCE + 1, "the attempt goes on after it was cancelled"
+        assert anyio.current_time() - since < PATIENCE + 1, "the attempt still runs after it was cancelled"
         assert result.state == "cancelled"
 
     def _workflow(self, agent: Mapping[str, Data]) -> Workflow:

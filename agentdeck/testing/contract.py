@@ -33,4 +33,4 @@ async def assert_ends_when_cancelled(call: Coroutine[Any, Any, Any], begun: anyi
     if not ended:
         task.cancel()
         await asyncio.wait({task}, timeout=PATIENCE)
-    assert ended, f"it goes on for more than {PATIENCE:g} s after it was cancelled"
+    assert ended, f"it still runs {PATIENCE:g} s after it was cancelled"

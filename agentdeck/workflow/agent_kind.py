@@ -285,10 +285,10 @@ def loaded() -> Loaded:
 def check_kind(name: str, found: Any) -> AgentKind:
     """The kind of an entry point, which names a class derived from AgentKind. Raises PluginError for others."""
     if not (isinstance(found, type) and issubclass(found, AgentKind)):
-        raise PluginError("it is no subclass of agentdeck.workflow.agent_kind.AgentKind")
+        raise PluginError("it is not a subclass of agentdeck.workflow.agent_kind.AgentKind")
     work = getattr(found, "work", None)
     if not (isinstance(work, type) and issubclass(work, Work) and is_dataclass(work)):
-        raise PluginError("its `work` is no dataclass derived from agentdeck.workflow.model.Work")
+        raise PluginError("its `work` is not a dataclass derived from agentdeck.workflow.model.Work")
     if getattr(work, "verb", None) != name:
         raise PluginError(f"the verb of its `work` is not {name}, the name of its entry point")
     if not work.holds_worker and not issubclass(work, CARRIED_OUT):
@@ -338,7 +338,7 @@ def _checked_keys(verb: str, kind: AgentKind, owners: Mapping[str, str]) -> type
     except Exception as error:  # the plugin's own code
         raise PluginError(f"its keys cannot be used: {type(error).__name__}: {error}") from None
     if not issubclass(model, FileModel):
-        raise PluginError("its keys are no subclass of agentdeck.workflow.file_model.FileModel")
+        raise PluginError("its keys are not a subclass of agentdeck.workflow.file_model.FileModel")
     names = [info.alias or name for name, info in model.model_fields.items()]
     if verb not in names:
         raise PluginError(f"its keys have no {verb}")

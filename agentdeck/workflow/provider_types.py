@@ -48,5 +48,5 @@ def spec_of(name: str) -> type[ProviderSpec]:
 
 def _checked(name: str, found: Any) -> DeckProviderType:
     if not (isinstance(found, type) and issubclass(found, DeckProviderType)):
-        raise PluginError("it is no subclass of agentdeck.providers.provider_type.ProviderType")
+        raise PluginError("it is not a subclass of agentdeck.providers.provider_type.ProviderType")
     return found()

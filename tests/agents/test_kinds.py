@@ -140,8 +140,8 @@ def test_plans_and_steps_show_it(acme: None) -> None:
 
 BROKEN = {
     "gone": ("acme_gone:Kind", "ModuleNotFoundError: No module named 'acme_gone'"),
-    "function": ("acme_broken:dataclass", "it is no subclass of agentdeck.workflow.agent_kind.AgentKind"),
-    "idle": ("acme_broken:IdleKind", "its `work` is no dataclass derived from agentdeck.workflow.model.Work"),
+    "function": ("acme_broken:dataclass", "it is not a subclass of agentdeck.workflow.agent_kind.AgentKind"),
+    "idle": ("acme_broken:IdleKind", "its `work` is not a dataclass derived from agentdeck.workflow.model.Work"),
     "other": ("acme_broken:WaitKind", "the verb of its `work` is not other, the name of its entry point"),
     "wait": ("acme_broken:WaitKind", "its `work` holds no worker, which is only possible for agentdeck's own"),
     "shout": ("acme_broken:ShoutKind", "its key system belongs to prompt"),

@@ -84,7 +84,7 @@ def test_a_no_and_a_timeout_are_two_records(deck: Deck) -> None:
     assert (event["how"], event["approved"], event["fields"]) == ("timeout", False, {"amount": 10})
     assert "author" not in event
     for name, text in shown(deck).items():
-        assert "rejected by timeout: nobody answered in time; used the default of amount" in text, name
+        assert "rejected by timeout: no answer in time; used the default of amount" in text, name
     assert json.loads(deck("show", "last", "--json").stdout)["approvals"]["how"] == {"timeout": 1}
 
 

@@ -50,7 +50,7 @@ def test_a_plugin_that_does_not_load_is_named_with_the_reason(deck: Deck) -> Non
     done = run(deck, "plugins")
     assert done.returncode == 3
     assert "providers acme of acme is left out: ModuleNotFoundError: No module named 'acme_sdk'" in done.stdout
-    assert "agents mail of acme is left out: it is no subclass of" in done.stdout
+    assert "agents mail of acme is left out: it is not a subclass of" in done.stdout
     assert "hello" not in done.stdout
     broken = [one for one in json.loads(run(deck, "plugins", "--json").stdout)["plugins"] if not one["ok"]]
     assert [(one["name"], one["target"], one["version"]) for one in broken] == [

@@ -128,7 +128,7 @@ def luminance(color: Color) -> float:
         ("- 1", "a theme is a map"),
         ("colors: { primary: '#123456' }\ncolour: 1", "there is no colour"),
         ("colors: { primery: '#123456' }", "did you mean primary"),
-        ("colors: { primary: greenish }", "is no colour"),
+        ("colors: { primary: greenish }", "is not a colour"),
         ("dark: perhaps\ncolors: { primary: '#123456' }", "true or false"),
         ("about: nothing", "at least primary"),
     ],

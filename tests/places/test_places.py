@@ -100,7 +100,7 @@ async def test_a_place_of_another_package_executes_attempts_and_is_closed(acme: 
         ("elsewere", "there is no place elsewere; there are local, elsewhere, list, missing, unfinished"),
         ("missing", r"the place missing does not load: acme 1\.0 \(acme_places:Nowhere\): AttributeError"),
         ("unfinished", "Can't instantiate abstract class Unfinished"),
-        ("list", r"acme 1\.0 \(builtins:list\): it is no subclass of agentdeck\.places\.place\.Place"),
+        ("list", r"acme 1\.0 \(builtins:list\): it is not a subclass of agentdeck\.places\.place\.Place"),
     ],
 )
 def test_a_place_that_cannot_be_used_says_why(acme: None, name: str, what: str) -> None:

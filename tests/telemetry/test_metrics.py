@@ -211,7 +211,7 @@ def test_the_command_line(deck: Deck, order: Definition) -> None:
 @pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:", "127.0.0.1:99999", "1:2:x"])
 def test_addresses_that_are_none(deck: Deck, address: str) -> None:
     done = deck("metrics", "--listen", address)
-    assert (done.returncode, f"--listen {address}: this is no address" in done.stderr) == (2, True)
+    assert (done.returncode, f"--listen {address}: this is not an address" in done.stderr) == (2, True)
 
 
 def test_an_address_that_is_in_use(deck: Deck) -> None:

@@ -96,5 +96,5 @@ def loaded() -> Loaded:
 def make_framework(name: str, found: Any) -> Framework:
     """The object of a plugin. Raises PluginError for one that is no framework."""
     if not (isinstance(found, type) and issubclass(found, Framework)):
-        raise PluginError("it is no subclass of agentdeck.agents.frameworks.framework.Framework")
+        raise PluginError("it is not a subclass of agentdeck.agents.frameworks.framework.Framework")
     return found()
