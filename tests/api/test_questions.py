@@ -114,7 +114,7 @@ async def test_an_answer_that_does_not_fit_is_an_error() -> None:
         await asking(**FIELDS).run(answers=lambda question: True)
     with pytest.raises(UsageError, match="amount of gate is 'much', not a number"):
         await asking(**FIELDS).run(answers=lambda question: {"amount": "much"})
-    with pytest.raises(UsageError, match="'yes' is no answer to gate: give True, False, or a map"):
+    with pytest.raises(UsageError, match="'yes' is not an answer to gate: give True, False, or a map"):
         await asking().run(answers=lambda question: "yes")  # type: ignore[arg-type, return-value]
 
 

@@ -295,7 +295,7 @@ async def test_a_drained_run_is_resumed(tmp_path: Path) -> None:
         gate.set()
         result = await run.wait()
         assert result.state == "drained"
-        with pytest.raises(RunFailed, match=r"was drained before its end; go on with run.resume\(\)"):
+        with pytest.raises(RunFailed, match=r"was drained before its end; continue with run.resume\(\)"):
             await run.result()
         await run.resume()
         assert (await run.result()).summary["tasks"]["done"] == 9

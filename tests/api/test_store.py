@@ -157,7 +157,7 @@ async def test_an_interrupted_run_of_the_store_is_resumed_by_a_workflow(tmp_path
     assert (await run.status()).state == "interrupted"
     async with open_store(db) as store:
         stored = await store.run()
-        with pytest.raises(RunFailed, match=r"was interrupted before its end; go on with run.resume\(\)"):
+        with pytest.raises(RunFailed, match=r"was interrupted before its end; continue with run.resume\(\)"):
             await stored.result()
     gate.set()
     async with work.resume(run.id, db=db) as again:

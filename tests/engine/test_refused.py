@@ -34,7 +34,7 @@ def test_a_model_that_the_key_may_not_use_is_left_out_and_its_provider_goes_on(
     assert models.count("small") == 20
     notes = [e.text for e in played.of(ev.Noted)]
     assert len(notes) == 1
-    assert notes[0].startswith("model mid is not available: one answered 403: no access to mid; the tier's next")
+    assert notes[0].startswith("model mid is not available: one answered 403: no access to mid; the next model")
 
 
 def test_without_another_model_its_steps_wait_and_others_of_the_provider_go_on(
