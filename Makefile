@@ -9,7 +9,7 @@ PHOENIX := .venv/phoenix
 # The tests start hundreds of processes: compiled once, not by each of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-live check bench screenshots soak docs clean test-all
+.PHONY: run test test-live check bench screenshots soak docs coverage clean test-all
 
 run: $(READY)  ## the console on a thousand orders that already run; headless where there is no terminal
 	$(BIN)/agentdeck demo
@@ -35,6 +35,14 @@ bench: $(BENCH)
 
 screenshots: $(READY)  ## the pictures of the README, from recorded runs
 	$(BIN)/python -m screenshots.draw
+
+# The tests of scheduler, limits, views, workflow and store that run in this process; no bounds on time under a tracer.
+COVERED := tests/scheduler tests/limits tests/views tests/workflow tests/store tests/insight tests/agents/test_http.py \
+  $(addprefix tests/engine/test_,rates.py refused.py estimate.py once.py whole.py)
+
+coverage: $(READY)  ## the branches that these tests execute; too few fail
+	$(BIN)/coverage run -m pytest -p no:cacheprovider -k 'not ends_in_time and not loads_at_once' $(COVERED)
+	$(BIN)/python -m tests.branch_coverage
 
 docs: $(DOCS)  ## the documentation as a site, in site/; a broken link fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
