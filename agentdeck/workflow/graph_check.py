@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from agentdeck.workflow import graph
@@ -104,7 +104,7 @@ class _GraphCheck:
         return needs
 
     def _declared(self, name: str, written: list[Any]) -> tuple[str, ...]:
-        found: list[str] = []
+        found: dict[str, None] = {}
         for i, need in enumerate(written):
             at: Path_ = ("needs", i) if ("agents", name, "needs", i) in self.source.values else ("needs",)
             if need not in self.agents:
@@ -115,7 +115,7 @@ class _GraphCheck:
             elif need in found:
                 self.fault(name, at, f"{name} needs {need} twice", "remove one")
             else:
-                found.append(need)
+                found[need] = None
         return tuple(found)
 
     def _add_dispatchers(self) -> None:
@@ -136,7 +136,8 @@ class _GraphCheck:
     # References ------------------------------------------------------------------------------------------
 
     def _check_references(self, name: str, agent: Read) -> None:
-        above, whole = set(self.needs[name]), False
+        needs = frozenset(self.needs[name])
+        above, whole = set(needs), False
         done: set[tuple[str, Path_]] = set()
         for ref, path in self.references[name]:
             first = ref[0]
@@ -145,7 +146,9 @@ class _GraphCheck:
             done.add((first, path))
             if first in self.agents and first not in above and not whole:
                 above, whole = graph.upstream(self.needs, name), True
-            wrong = self._wrong_name(name, first, above) or self._wrong_place(name, agent, ref, str(path[2]))
+            wrong = self._wrong_name(name, first, above) or self._wrong_place(
+                name, agent, ref, str(path[2]), needs
+            )
             if wrong:
                 self.source.fault(path, *wrong)
 
@@ -161,15 +164,17 @@ class _GraphCheck:
         fix = "environment variables are read only in the deck" if first == "env" else likely_fix(first, known)
         return f"{first} is neither an agent nor a known name", fix
 
-    def _wrong_place(self, name: str, agent: Read, ref: tuple[str, ...], key: str) -> Wrong | None:
-        """What is wrong with a known name in this key of an agent."""
+    def _wrong_place(
+        self, name: str, agent: Read, ref: tuple[str, ...], key: str, needs: Collection[str]
+    ) -> Wrong | None:
+        """What is wrong with a known name in this key of an agent that has these needs."""
         match ref:
             case ("inputs", given, *_) if self._unknown_input(ref):
                 fix = likely_fix(given, self.inputs) or f"add it to inputs: {given}"
                 return f"there is no input {given}", fix
             case ("item", *_) if key == "each" or ("each" not in agent and not _progressive(agent)):
                 return "item is not defined here", "item is defined with `each` and `join: progressive`"
-            case ("needs", need, *_) if need not in self.needs[name]:
+            case ("needs", need, *_) if need not in needs:
                 fix = f"add {need} to its needs" if need in self.agents else likely_fix(need, self.needs[name])
                 return f"{need} is not one of the needs of {name}", fix
             case ("output", *_) if key not in ("expect", "repeat"):

@@ -122,9 +122,13 @@ def _inputs(
 ) -> dict[str, Data]:
     found: dict[str, Data] = {}
     for agent, taken in parameters.items():
-        known = {*agents, *agents[agent].get("with", {}), *KNOWN_PARAMETERS}
+        known = {*agents[agent].get("with", {}), *KNOWN_PARAMETERS}
         for key, parameter in taken.items():
-            if key not in known and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            if (
+                key not in agents
+                and key not in known
+                and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            ):
                 given = parameter.default is not parameter.empty
                 found.setdefault(key, {"default": parameter.default} if given else {})
     return found
