@@ -9,6 +9,8 @@ this is recorded; the result is, in `StepStarted.waits`.
 
 from __future__ import annotations
 
+from typing import Final
+
 #: A reason with fewer seconds than this is left out; its time counts as `pool`.
 LEAST = 0.0005
 HELD, MAX_PARALLEL, PAUSED, POOL, STARTING = "held", "max_parallel", "paused", "pool", "starting"
@@ -17,9 +19,9 @@ HELD, MAX_PARALLEL, PAUSED, POOL, STARTING = "held", "max_parallel", "paused", "
 class RunWait:
     """What steps wait for that are not set aside. Plain numbers, since they are compared for each event."""
 
-    FREE = 0  # no run-wide reason: results are being committed, or a call is being reserved
-    FULL = 1
-    PAUSED = 2
+    FREE: Final = 0  # no run-wide reason: results are being committed, or a call is being reserved
+    FULL: Final = 1
+    PAUSED: Final = 2
 
 
 class Wait:

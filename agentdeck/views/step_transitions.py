@@ -47,6 +47,13 @@ class HasDisplayState(Protocol):
     def display_state(self) -> str: ...
 
 
+#: The fields of a `StepView`: a compiled class has no `__slots__`.
+STEP_FIELDS = (
+    "agent", "attempt", "attempts", "ended", "fault", "held", "key", "letter", "nested", "other", "reason",
+    "rejected", "seen", "since", "size", "started", "state", "until", "waited", "why",
+)  # fmt: skip
+
+
 class StepView:
     """The state of one step after the events applied so far.
 
@@ -60,10 +67,7 @@ class StepView:
     for, where that is known.
     """
 
-    __slots__ = (
-        "agent", "attempt", "attempts", "ended", "fault", "held", "key", "letter", "nested", "other", "reason",
-        "rejected", "seen", "since", "size", "started", "state", "until", "waited", "why",
-    )  # fmt: skip
+    __slots__ = STEP_FIELDS
 
     def __init__(self, key: str, agent: AgentTotals, state: str, since: float) -> None:
         self.key = key

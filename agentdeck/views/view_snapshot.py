@@ -15,7 +15,7 @@ from agentdeck.scheduler import events as ev
 from agentdeck.views.agent_totals import AgentTotals, Durations, GraphTotals
 from agentdeck.views.run_timeline import TimelineEntry
 from agentdeck.views.run_view import RunView
-from agentdeck.views.step_transitions import StepView
+from agentdeck.views.step_transitions import STEP_FIELDS, StepView
 from agentdeck.views.task_view import TaskCounts, TaskRow, TaskView
 from agentdeck.workflow.model import Data, Definition
 
@@ -31,12 +31,10 @@ _AGENT = tuple(f.name for f in fields(AgentTotals) if f.name not in ("name", "gr
 _DURATIONS = ("count", "total", "low", "high", "last")
 _TASK = ("opened", "state", "ended", "partial")
 _STEP = tuple(
-    name
-    for name in StepView.__slots__
-    if name not in ("key", "agent", "attempt", "other", "fault", "held", "nested")
+    name for name in STEP_FIELDS if name not in ("key", "agent", "attempt", "other", "fault", "held", "nested")
 )
 _HELD = (
-    _VIEW, _COUNTS, _AGENT, _DURATIONS, _TASK, StepView.__slots__, Fault._fields, TaskRow._fields,
+    _VIEW, _COUNTS, _AGENT, _DURATIONS, _TASK, STEP_FIELDS, Fault._fields, TaskRow._fields,
     TimelineEntry._fields, ev.StepStarted._fields, ev.StepAnswered._fields, ev.Author._fields,
 )  # fmt: skip
 #: Changes with FORMAT and with the fields of everything that a snapshot holds.

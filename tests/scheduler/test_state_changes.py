@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from inspect import isdatadescriptor
 from pathlib import Path
 from random import Random
 
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import agentdeck
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.fold import Fold
@@ -24,7 +26,7 @@ from agentdeck.workflow.model import Agent, Budget, Data, Definition, Prompt
 from tests.scheduler.driver import Desk, Player, agent, definition, ledgers, refold, snapshot
 from tests.scheduler.graphs import Action, actions, graphs, nested, operate, random_plan, randoms
 
-PACKAGE = Path(__file__).resolve().parents[2] / "agentdeck"
+PACKAGE = Path(agentdeck.__file__).parent
 #: Modules of the scheduler that decide. They read the state, and change it by recording events.
 DECIDING = (
     "scheduler", "commands", "timeouts", "expansion", "reservations", "budget_ladder", "attempts", "failures",
@@ -90,6 +92,9 @@ IGNORED = {
     "wait", "wait_reason", "valid_from", "end_seq", "task", "rule", "group", "items", "acting", "previous",
 }  # fmt: skip
 
+#: The fields and properties of a step: compiled classes have no `__slots__`.
+FIELDS = [name for name, value in vars(Step).items() if isdatadescriptor(value)]
+
 
 def differences(step: Step, other: Step) -> dict[str, object]:
     """The fields that differ. A backoff that is over and a deferral that ended are not recorded: the
@@ -104,7 +109,7 @@ def differences(step: Step, other: Step) -> dict[str, object]:
     ):  # they are of a wait that is over, perhaps of one after a backoff
         ignored |= {"until", "ready_at"}
     assert step.acting.name == other.acting.name
-    pairs = {name: (getattr(step, name), getattr(other, name)) for name in Step.__slots__ if name not in ignored}
+    pairs = {name: (getattr(step, name), getattr(other, name)) for name in FIELDS if name not in ignored}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
@@ -245,7 +250,7 @@ def test_no_part_reads_a_private_attribute_of_another() -> None:
 
 def test_no_property_of_the_scheduler_can_be_assigned() -> None:
     scheduler = Scheduler(Program(definition(agent("a"))))
-    names = [name for name, value in vars(Scheduler).items() if isinstance(value, property)]
+    names = [name for name, value in vars(Scheduler).items() if isdatadescriptor(value) and name[0] != "_"]
     assert "state" in names
     for name in names:
         with pytest.raises(AttributeError):
