@@ -6,10 +6,15 @@ BENCH := .venv/.bench
 DOCS := .venv/.docs
 PROXY := .venv/proxy
 PHOENIX := .venv/phoenix
+WHEEL := .venv/wheel
+# Tests of what is compiled, and of what stands right above it; the whole suite runs interpreted.
+WHEEL_TESTS := $(addprefix tests/scheduler/test_,compiled.py scheduler.py joins.py expansion.py reopen.py reservations.py \
+  resumed.py state_changes.py) tests/limits tests/views/test_run_view.py \
+  $(addprefix tests/store/test_,codec.py reader.py writer.py) $(addprefix tests/engine/test_,virtual.py whole.py)
 # The tests start hundreds of processes: compiled once, not by each of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-live check bench screenshots soak docs coverage clean test-all
+.PHONY: run test test-live check wheel bench screenshots soak docs coverage clean test-all
 
 run: $(READY)  ## the console on a thousand orders that already run; headless where there is no terminal
 	$(BIN)/agentdeck demo
@@ -29,8 +34,14 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) test
+	$(if $(shell command -v cc),$(MAKE) wheel)
 
-bench: $(BENCH)
+wheel: $(WHEEL)/.ready  ## the compiled wheel, and tests of what it installs: they see no source tree
+	cd $(WHEEL)/checkout && ../bin/python -m pytest -n 2 $(WHEEL_TESTS)
+	cd $(WHEEL)/checkout && ../bin/agentdeck run workflows/order.yaml --db $(CURDIR)/$(WHEEL)/run.db
+	$(WHEEL)/bin/agentdeck info | grep -x 'core *compiled'
+
+bench: $(BENCH) $(if $(shell command -v cc),$(WHEEL)/.ready)
 	$(BIN)/python benchmarks/bench.py $(if $(TRACES),--traces $(TRACES))
 
 screenshots: $(READY)  ## the pictures of the README, from recorded runs
@@ -73,6 +84,17 @@ $(PHOENIX)/.ready: | $(READY)  # apart: 620 MB
 
 $(DOCS): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'
+	touch $@
+
+$(WHEEL)/.ready: $(READY) hatch_build.py $(shell find agentdeck benchmarks tests workflows -type f ! -name '*.pyc')
+	rm -rf $(WHEEL)
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(WHEEL)/dist .
+	$(BIN)/python -m venv --without-pip $(WHEEL)
+	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > \
+	  $$($(WHEEL)/bin/python -c 'import site; print(site.getsitepackages()[0])')/dependencies.pth
+	$(BIN)/python -m pip --python $(WHEEL) install --quiet --disable-pip-version-check --no-deps $(WHEEL)/dist/*.whl
+	mkdir $(WHEEL)/checkout
+	cp -r tests benchmarks workflows docs pyproject.toml $(WHEEL)/checkout
 	touch $@
 
 $(BENCH): $(READY)
