@@ -27,11 +27,13 @@ def info(db: str | None, as_json: bool) -> None:
 
     from agentdeck import __version__
     from agentdeck.documents.command import Info
+    from agentdeck.scheduler import scheduler
     from agentdeck.workflow.deck import find_deck
 
     path, deck = database(db), find_deck(Path.cwd())
     facts = Info.model_construct(
         agentdeck=__version__,
+        core="interpreted" if scheduler.__file__.endswith(".py") else "compiled",
         python=platform.python_version(),
         system=platform.platform(),
         sqlite=sqlite3.sqlite_version,

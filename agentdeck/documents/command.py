@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, RootModel
 
 from agentdeck.documents.document import Document, Json
@@ -217,6 +219,9 @@ class Info(Document):
     """Versions and places."""
 
     agentdeck: str
+    core: Literal["compiled", "interpreted"] = Field(
+        description="How the scheduler, limits, views and expressions are installed."
+    )
     python: str
     system: str
     sqlite: str
