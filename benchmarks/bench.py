@@ -61,6 +61,7 @@ ROWS = (
 )
 #: What is measured by programs of their own, each of which prints a table.
 TABLES = (
+    ("Interpreted and compiled", "benchmarks.compiled"),
     ("The console", "benchmarks.console"),
     ("Prompts and limits", "benchmarks.models"),
     ("Recovery, commands, lists", "benchmarks.recovery"),

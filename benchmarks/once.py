@@ -15,17 +15,18 @@ from benchmarks.graphs import ORDER, TAKES, Needs, bound, chain, fan, layered
 WHO = {"agentdeck": subject.run, "asyncio": floor.run, "langgraph": peer.run}
 #: Where the steps take time: without opening and closing the store, which no schedule can help.
 MAKESPAN = {**WHO, "agentdeck": subject.makespan}
-#: What: graph, tasks, workers, on disk, timed. A peer that is far slower gets fewer tasks: rates compare.
-LOADS: dict[str, tuple[Needs, int, int, bool, bool]] = {
-    "memory": (ORDER, 10_000, 64, False, False),
-    "disk": (ORDER, 10_000, 64, True, False),
-    "fan": (fan(1000), 1, 64, False, False),
-    "chain": (chain(1000), 1, 64, False, False),
-    "chain-disk": (chain(1000), 1, 64, True, False),
-    "timed": (ORDER, 200, 16, True, True),
-    "layered": (layered(100, 100), 1, 64, False, False),
-    "tasks-10k": (ORDER, 10_000, 64, False, False),
-    "tasks-100k": (ORDER, 100_000, 64, False, False),
+#: What: graph, tasks, workers, on disk. A peer that is far slower gets fewer tasks: rates compare. The agents of
+#: `timed` sleep, those of a load that ends in `-yield` let other coroutines run, and all others return at once.
+LOADS: dict[str, tuple[Needs, int, int, bool]] = {
+    "memory": (ORDER, 10_000, 64, False),
+    "disk": (ORDER, 10_000, 64, True),
+    "fan": (fan(1000), 1, 64, False),
+    "chain": (chain(1000), 1, 64, False),
+    "chain-disk": (chain(1000), 1, 64, True),
+    "timed": (ORDER, 200, 16, True),
+    "layered": (layered(100, 100), 1, 64, False),
+    "tasks-10k": (ORDER, 10_000, 64, False),
+    "tasks-100k": (ORDER, 100_000, 64, False),
 }
 FEWER = {("langgraph", "memory"): 2_000, ("langgraph", "disk"): 300}
 
@@ -40,9 +41,11 @@ def measure(who: str, what: str) -> dict[str, float]:
             return subject.dags()
         if what == "commit":
             return {"seconds": floor.commit_seconds(Path(folder) / "commit.db")}
-        needs, tasks, workers, disk, timed = LOADS[what]
-        tasks = FEWER.get((who, what), tasks)
-        takes = TAKES if timed else {}
+        load = what.removesuffix("-yield")
+        needs, tasks, workers, disk = LOADS[load]
+        tasks = FEWER.get((who, load), tasks)
+        timed = load == "timed"
+        takes = TAKES if timed else dict.fromkeys(needs, 0.0) if load != what else {}
         WHO[who](needs, 1, workers, None, {})  # what the first use imports and compiles is in no figure
         gc.collect()  # nor is what it left behind
         before = _peak_mb()
