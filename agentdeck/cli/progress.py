@@ -86,6 +86,8 @@ def announcement(run: str, definition: Definition, event: ev.Event) -> str:
             return f"task {task}: {step} failed: {clean(fault.message)}"
         case ev.StepAnswered(task=task, step=step):
             return f"task {task}: {step} {clean(describe(event))}"
+        case ev.RunPaused(why=why) if why.startswith("store: "):
+            return ""  # the engine said so when the store failed; this event was committed when it worked again
         case ev.RunPaused(why=why, who=who):
             return "paused" + (f": {why}" if why else f" by {who}" if who else "")
         case ev.Noted() if event.asks:

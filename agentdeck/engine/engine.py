@@ -24,6 +24,7 @@ from agentdeck.engine.commands import order
 from agentdeck.engine.event_buffer import EventBuffer
 from agentdeck.engine.log_lines import LogLine
 from agentdeck.engine.observer_feed import ObserverFeed
+from agentdeck.engine.observers import Warn, warn_in_log
 from agentdeck.engine.reservations import CallReservations
 from agentdeck.engine.result_reuse import ResultReuse
 from agentdeck.engine.run_control import Make, RunControl
@@ -53,8 +54,8 @@ class Engine:
     """One run from its first event to its last.
 
     `runners` give what executes the attempts of each agent, `source` yields the tasks. `adaptive` chooses the
-    mode from the events, `observers` gets them when they are committed, `on_line` is called with every log line.
-    With `yes`, `author` approves everything.
+    mode from the events, `observers` gets them when they are committed, `on_line` is called with every log line,
+    `warn` with what the operator has to know at once. With `yes`, `author` approves everything.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Engine:
         observers: ObserverFeed,
         adaptive: AdaptiveMode | None = None,
         on_line: Callable[[LogLine], None] | None = None,
+        warn: Warn = warn_in_log,
         yes: bool = False,
         author: ev.Author | None = None,
     ) -> None:
@@ -89,6 +91,7 @@ class Engine:
         self._observers = observers
         self._adaptive = adaptive
         self._on_line = on_line
+        self._warn = warn
         self._starts: deque[act.StartAttempt] = deque()
         self._idle: list[anyio.Event] = []
         self._woken = 0
@@ -190,13 +193,16 @@ class Engine:
         self._loop.call_soon_threadsafe(self._on_store_fault, error)
 
     def _on_store_fault(self, error: StoreError | None) -> None:
-        """A run that the operator paused stays paused when the store works again, and a draining one drains."""
+        """A run that the operator paused stays paused when the store works again, and a draining one drains. The
+        operator is told at once: observers learn of the pause when it can be committed."""
         state = self.scheduler.state.status
         if self._finished.is_set():
             return
         if error is not None and (state == "running" or (self._store_fault and state == "paused")):
             self._store_fault = True
-            self.feed(ev.RunPaused(self.clock.now(), f"store: {error}"))
+            why = f"store: {error}"
+            self._warn(f"paused: {why}")
+            self.feed(ev.RunPaused(self.clock.now(), why))
         elif error is None and self._store_fault:
             self._store_fault = False
             if state == "paused":

@@ -289,6 +289,7 @@ async def drive(
             observers=observers,
             adaptive=adaptive,
             on_line=watch.line,
+            warn=watch.warn or warn_in_log,
             yes=launch.yes,
             author=launch.author,
         )
