@@ -43,6 +43,7 @@ wheel: $(WHEEL)/.ready  ## the compiled wheel, and tests of what it installs: th
 
 bench: $(BENCH) $(if $(shell command -v cc),$(WHEEL)/.ready)
 	$(BIN)/python benchmarks/bench.py $(if $(TRACES),--traces $(TRACES))
+	$(BIN)/python -m benchmarks.growth
 
 screenshots: $(READY)  ## the pictures of the README, from recorded runs
 	$(BIN)/python -m screenshots.draw
