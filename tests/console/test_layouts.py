@@ -22,7 +22,7 @@ from agentdeck.console.status_lines import Footer, KeyHint, fit_hints
 from agentdeck.engine.launch import Outcome
 from tests.console.conftest import until
 
-SIZES = (LEAST, (80, 24), (100, 30), (160, 48), (240, 70))
+SIZES = (LEAST, (80, 24), (160, 48), (240, 70))
 
 
 def fits(screen: Screen[Any]) -> None:
