@@ -34,7 +34,6 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) test
-	$(if $(shell command -v cc),$(MAKE) wheel)
 
 wheel: $(WHEEL)/.ready  ## the compiled wheel, and tests of what it installs: they see no source tree
 	cd $(WHEEL)/checkout && ../bin/python -m pytest -n 2 $(WHEEL_TESTS)
