@@ -162,3 +162,12 @@ class StepError(AgentdeckError):
 
 class Permanent(AgentdeckError):
     """For agents' own code: raise this to say that another attempt is pointless."""
+
+
+def described(error: BaseException) -> str:
+    """The type of an exception of other people's code, and its message."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its message cannot be shown)"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

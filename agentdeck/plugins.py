@@ -18,12 +18,14 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, TypeAlias, get_args
 
-from agentdeck.errors import AgentdeckError
+from agentdeck.errors import AgentdeckError, described
 
 Seam: TypeAlias = Literal["agents", "providers", "places", "observers", "frameworks"]
 SEAMS: tuple[Seam, ...] = get_args(Seam)
 #: The package whose plugins are built in: they come first, and no other package can replace them.
 BUILT_IN = "agentdeck"
+#: What code of a plugin may raise that has to be reported with the plugin's name.
+PLUGIN_ERRORS = (Exception, SystemExit, GeneratorExit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +134,14 @@ def _load(plugin: Plugin, make: Callable[[str, Any], Any], objects: dict[str, An
         objects[plugin.name] = make(plugin.name, plugin.entry.load())
     except PluginError as error:
         return str(error)
-    except (Exception, SystemExit) as error:  # whatever the plugin's module does when it is imported
-        return f"{type(error).__name__}: {error}"
+    except PLUGIN_ERRORS as error:  # whatever the plugin's module does when it is imported
+        return described(error)
     return ""
+
+
+def is_built_in(found: object) -> bool:
+    """Whether the class of this object is one of agentdeck's own."""
+    return type(found).__module__.startswith(f"{BUILT_IN}.")
 
 
 def all_installed() -> Iterator[Plugin]:

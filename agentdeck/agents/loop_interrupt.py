@@ -6,17 +6,20 @@ exception that it raises ends a blocking call too. So it works only where the lo
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
+from typing import Any, TypeVar
 
 HERE = str(Path(__file__).resolve().parents[1])
 #: A signal that nothing else uses, and that is ignored where it has no handler.
 SIGNAL = getattr(signal, "SIGURG", None)
 _ready = False
+#: What calls code that is not agentdeck's.
+_CALLS: set[CodeType] = set()
+Call = TypeVar("Call", bound=Any)
 
 
 class LoopBlocked(BaseException):
@@ -36,17 +39,20 @@ def interrupt() -> bool:
 
 def break_into(frame: FrameType | None) -> None:
     """Raise LoopBlocked if the frame in which a signal arrived is an agent's own code; never in agentdeck's."""
-    if frame is not None and not frame.f_code.co_filename.startswith(HERE) and _called_by_an_agent(frame):
+    if frame is not None and not frame.f_code.co_filename.startswith(HERE) and _called_by_agentdeck(frame):
         raise LoopBlocked
 
 
-def _called_by_an_agent(frame: FrameType | None) -> bool:
-    python = sys.modules.get("agentdeck.agents.python_runner")
-    if python is None:
-        return False
-    code = python.PythonVerb.run.__code__
+def foreign(function: Call) -> Call:
+    """Decorates what calls code that is not agentdeck's: that code may be interrupted."""
+    _CALLS.add(function.__code__)
+    return function
+
+
+def _called_by_agentdeck(frame: FrameType | None) -> bool:
+    """Whether agentdeck called this code for an agent, and not the program that embeds agentdeck."""
     while frame is not None:
-        if frame.f_code is code:
+        if frame.f_code in _CALLS:
             return True
         frame = frame.f_back
     return False

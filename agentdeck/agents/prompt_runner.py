@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 
 from agentdeck.agents.answer_check import parsed
 from agentdeck.agents.attempt_usage import CallUsage, length_of
+from agentdeck.agents.foreign_code import contained
+from agentdeck.agents.loop_interrupt import foreign
 from agentdeck.agents.prompt_log import ANSWER, CALL, FAILED, AnswerProgress, TextLog, ToolProgressLog
 from agentdeck.agents.template_rendering import render, render_text
 from agentdeck.agents.verb import AttemptContext, VerbResult, WorkflowContext
@@ -20,6 +22,7 @@ from agentdeck.providers.provider import (
     PromptRequest,
     ToolCall,
     ToolSpec,
+    check_reply,
     instruction,
     schema_of,
 )
@@ -77,9 +80,10 @@ class PromptVerb:
             for turn in range(ROUNDS + 1):
                 usage.begin(request)
                 try:
-                    reply = await provider.answer(request, masked, sent)
+                    reply = await _answer(model.provider, provider.answer(request, masked, sent))
                 except StepError as error:
-                    usage.failed(error)
+                    if error.exception is None:  # else nothing says how far the request came: it counts as cut
+                        usage.failed(error)
                     raise
                 usage.answered(reply)
                 self._context.record_headers(model.provider, reply.headers)
@@ -207,6 +211,19 @@ class PromptVerb:
             return parsed(text)
         except StepError:
             return text
+
+
+@foreign
+async def _answer(name: str, answer: Awaitable[object]) -> PromptReply:
+    """The answer of a provider. Raises StepError with the provider's name where its code fails, also for
+    SystemExit: it cannot end the run."""
+    try:
+        return check_reply(name, await answer)
+    except BaseException as error:
+        raised = contained(error)
+        if isinstance(raised, StepError) and raised.exception is not None:
+            raised.fault = raised.fault._replace(message=f"provider {name}: {raised.fault.message}")
+        raise raised from None
 
 
 def cut(reply: PromptReply, detail: str, allowed: int | None, most: int | None, *, escalate: bool) -> StepError:

@@ -5,30 +5,28 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from functools import partial
-from pathlib import Path
 from types import FunctionType
 from typing import Any, NamedTuple
 
 import anyio
 import anyio.to_thread
 
+from agentdeck.agents.foreign_code import contained, step_error
 from agentdeck.agents.frameworks.framework import CallInput, Framework, Result, framework_of
-from agentdeck.agents.loop_interrupt import LoopBlocked
+from agentdeck.agents.loop_interrupt import foreign
 from agentdeck.agents.output_capture import AttemptOutput, current
 from agentdeck.agents.parameters import Converter, convert, converters
 from agentdeck.agents.plain_data import data_of, to_data
 from agentdeck.agents.python import Python
 from agentdeck.agents.verb import AttemptContext, WorkflowContext
-from agentdeck.errors import Permanent, StepError
+from agentdeck.errors import StepError
 from agentdeck.workflow.functions import resolve
 from agentdeck.workflow.model import Agent, Data
 
 OPEN_ENDED = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
-HERE = str(Path(__file__).resolve().parents[1])
 #: Names of the scope that an input with the same name overrides.
 HIDDEN = frozenset({"run", "task"})
 
@@ -94,6 +92,7 @@ class PythonVerb:
         if first := [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY]:
             self._function = _by_place(self._function, first)
 
+    @foreign
     async def run(self, work: AttemptContext) -> Data:
         output = AttemptOutput(work.log)
         token = current.set(output)
@@ -108,20 +107,8 @@ class PythonVerb:
             if self._converters:
                 await convert(arguments, self._converters)
             return await data_of(await self._function(**arguments))
-        except StepError:
-            raise
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            # This attempt was not cancelled: the agent awaited something of its own that was.
-            raise _fault(error) from None
-        except LoopBlocked:
-            what = "never awaited, so no other step could run; make it a plain function (def)"
-            raise StepError("timeout", f"{what} (attempt timeout)", clock="attempt") from None
         except BaseException as error:
-            # SystemExit, KeyboardInterrupt and GeneratorExit too: an agent cannot end the run.
-            raise _fault(error) from None
+            raise contained(error) from None
         finally:
             output.finish()
             current.reset(token)
@@ -156,7 +143,7 @@ class PythonVerb:
             work.log("abandoned: a thread cannot be stopped, it ends when the function returns", "warning")
             raise
         if type(result) is _Raised:
-            raise _fault(result.error) from None
+            raise step_error(result.error) from None
         return result
 
     def _arguments(self, work: AttemptContext, cancelled: threading.Event | None) -> dict[str, Any]:
@@ -213,28 +200,6 @@ def _everything(work: AttemptContext) -> dict[str, Any]:
     return {**(scope.get("inputs") or {}), **(scope.get("needs") or {}), **work.with_}
 
 
-def _fault(error: BaseException) -> StepError:
-    """An agent's exception as a StepError."""
-    if isinstance(error, StepError):
-        return error
-    made = _described(error)
-    made.exception = error
-    return made
-
-
-def _described(error: BaseException) -> StepError:
-    if isinstance(error, Permanent):
-        return StepError("permanent", str(error) or "permanent", detail=_trace(error))
-    try:
-        text = str(error)
-    except Exception:
-        text = "(its message cannot be shown)"
-    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    if not isinstance(error, Exception):
-        what = f"raised {what}"
-    return StepError("exception", what, detail=_trace(error))
-
-
 def _by_place(function: Callable[..., Any], first: list[str]) -> Callable[..., Any]:
     """A function whose first parameters are positional-only, callable by name."""
 
@@ -256,10 +221,3 @@ def _shielded(call: Callable[[], Any]) -> Any:
         return call()
     except BaseException as error:
         return _Raised(error)
-
-
-def _trace(error: BaseException) -> str:
-    """The traceback, from the first frame outside of agentdeck."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(HERE)]
-    lines = [*traceback.format_list(frames[-20:]), *traceback.format_exception_only(error)]
-    return "".join(lines)[-8000:]

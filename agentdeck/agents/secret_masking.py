@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import anyio.to_thread
 
+from agentdeck.agents.foreign_code import PluginVerb
 from agentdeck.agents.verb import AttemptContext, Verb, VerbResult, WorkflowContext
-from agentdeck.errors import AgentdeckError, StepError
+from agentdeck.errors import AgentdeckError, StepError, described
+from agentdeck.plugins import PLUGIN_ERRORS, is_built_in
 from agentdeck.providers.keys import KeyStore
 from agentdeck.workflow.agent_kind import kind_of
 from agentdeck.workflow.expressions import LIGHT
@@ -16,13 +18,18 @@ from agentdeck.workflow.model import Agent, Data
 def runner(agent: Agent, context: WorkflowContext) -> Verb:
     """The object that runs the attempts of an agent. Raises StepError of kind `setup` where it cannot be made (no
     such module, no such function)."""
+    kind = kind_of(agent)
     try:
-        verb: Verb = kind_of(agent).runner(agent, context)
+        verb: Verb = kind.runner(agent, context)
     except AgentdeckError:
         raise
-    except Exception as error:  # the code of a plugin
-        what = f"{type(error).__name__}: {error}"
-        raise StepError("setup", f"agents of the kind {agent.does.verb} cannot run here: {what}") from None
+    except PLUGIN_ERRORS as error:
+        what = f"agents of the kind {agent.does.verb} cannot run here: {described(error)}"
+        raise StepError("setup", what) from None
+    if not is_built_in(kind):
+        if not callable(getattr(verb, "run", None)):
+            raise StepError("setup", f"the runner of {agent.name} has no run(work)")
+        verb = PluginVerb(verb)
     return SecretMaskingVerb(verb, context.keys) if context.keys.has_secrets else verb
 
 

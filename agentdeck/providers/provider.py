@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 
+from agentdeck.errors import StepError
 from agentdeck.workflow.model import Data, Type
 
 #: Types of fields that JSON Schema has too.
@@ -88,6 +89,29 @@ class PromptReply:
     simulated: bool = False
     thought: bool = False
     wrong: str = ""
+
+
+def count_fault(count: object) -> str:
+    """What is wrong with a number of tokens that a plugin reports; empty where nothing is."""
+    if count is None or (type(count) is int and count >= 0):
+        return ""
+    return f"{count!r:.60}, not a number of tokens"
+
+
+def check_reply(provider: str, reply: object) -> PromptReply:
+    """The reply of a provider. Raises StepError of kind `server`, with the provider's name in the deck, for one
+    that breaks the interface: budgets and costs depend on its counts."""
+    if not isinstance(reply, PromptReply):
+        what = f"its answer is of type {type(reply).__name__}, not PromptReply"
+        raise StepError("server", f"provider {provider}: {what}")
+    for name in ("tokens_in", "tokens_out", "cached_in"):
+        if what := count_fault(getattr(reply, name)):
+            raise StepError("server", f"provider {provider}: {name} of its answer is {what}")
+    for name in ("text", "ended", "wrong"):
+        if not isinstance(getattr(reply, name), str):
+            what = f"{name} of its answer is of type {type(getattr(reply, name)).__name__}, not text"
+            raise StepError("server", f"provider {provider}: {what}")
+    return reply
 
 
 class Provider(Protocol):

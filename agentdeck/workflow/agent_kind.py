@@ -15,8 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, get_origin, get_type_hints
 
-from agentdeck.errors import Issue, StepError
-from agentdeck.plugins import BUILT_IN, BrokenPlugin, Loaded, PluginError, installed, load
+from agentdeck.errors import Issue, StepError, described
+from agentdeck.plugins import PLUGIN_ERRORS, BrokenPlugin, Loaded, PluginError, installed, is_built_in, load
 from agentdeck.workflow.expressions import Template
 from agentdeck.workflow.model import (
     Agent,
@@ -333,11 +333,11 @@ def _checked_keys(verb: str, kind: AgentKind, owners: Mapping[str, str]) -> type
 
     try:
         model = kind.keys()
-        if not type(kind).__module__.startswith(f"{BUILT_IN}."):
+        if not is_built_in(kind):
             model.model_rebuild()  # a type that cannot be used shows now, and not in every workflow file
-    except Exception as error:  # the plugin's own code
-        raise PluginError(f"its keys cannot be used: {type(error).__name__}: {error}") from None
-    if not issubclass(model, FileModel):
+    except PLUGIN_ERRORS as error:
+        raise PluginError(f"its keys cannot be used: {described(error)}") from None
+    if not isinstance(model, type) or not issubclass(model, FileModel):
         raise PluginError("its keys are not a subclass of agentdeck.workflow.file_model.FileModel")
     names = [info.alias or name for name, info in model.model_fields.items()]
     if verb not in names:

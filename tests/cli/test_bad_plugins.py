@@ -1,0 +1,192 @@
+"""Plugins that misbehave fail their own steps, or are named; they never take the run or the process with them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import agentdeck
+from tests.plugin_packages import write_package
+
+ROOT = Path(agentdeck.__file__).parents[1]
+#: An agent that does what its text says, and fails in the method that it names.
+KINDS = """
+    import asyncio
+    from dataclasses import dataclass
+
+    from agentdeck.agents.verb import VerbResult
+    from agentdeck.errors import StepError
+    from agentdeck.scheduler.events import Usage
+    from agentdeck.workflow.agent_kind import AgentKind
+    from agentdeck.workflow.model import Work
+
+    def fail(does, name):
+        text = does if isinstance(does, str) else does.text
+        if text == name:
+            raise ValueError("no licence")
+        return text == f"{name} none"
+
+    @dataclass(frozen=True)
+    class Bad(Work):
+        text: str
+        verb = "bad"
+
+        def seconds(self):
+            return "soon" if fail(self, "seconds") else None
+
+        def expressions(self):
+            return None if fail(self, "expressions of the work") else ()
+
+        def templates(self):
+            return object() if fail(self, "templates") else None
+
+    class BadKind(AgentKind):
+        work = Bad
+
+        def keys(self):
+            from agentdeck.workflow.file_model import ABSENT, FileModel, Text
+
+            class BadKeys(FileModel):
+                bad: Text = ABSENT
+
+            return BadKeys
+
+        def make(self, given):
+            return None if given["bad"] == "make none" else super().make(given)
+
+        def check(self, agent):
+            fail(agent.given["bad"], "check")
+
+        def warn(self, agent):
+            fail(agent.given["bad"], "warn")
+
+        def chooses(self, given):
+            return None if fail(given["bad"], "chooses") else {}
+
+        def check_code(self, agent):
+            return None if fail(agent.agent.does, "check_code") else ()
+
+        def expressions(self, given, path):
+            return None if fail(given["bad"], "expressions") else ()
+
+        def files(self, agent, folder, function):
+            return None if fail(agent.does, "files") else ()
+
+        def target(self, agent):
+            return None if fail(agent.does, "target") else "somewhere"
+
+        def label(self, agent):
+            return None if fail(agent.does, "label") else "badly"
+
+        def described(self, agent):
+            return None if fail(agent.does, "described") else "does badly"
+
+        def asked(self, agent, fill):
+            return None if fail(agent.does, "asked") else {"bad": agent.does.text}
+
+        def runner(self, agent, context):
+            if agent.does.text == "no runner":
+                return None
+            if agent.does.text == "exit in runner":
+                raise SystemExit(3)
+            return Runner(agent.does.text)
+
+    class Runner:
+        def __init__(self, text):
+            self.text = text
+
+        async def run(self, work):
+            match self.text:
+                case "object":
+                    return {"found": object()}
+                case "object with usage":
+                    return VerbResult(object(), None)
+                case "negative usage":
+                    return VerbResult("x", Usage(-5, 1))
+                case "no usage":
+                    return VerbResult("x", "much")
+                case "tuple":
+                    return ("a", Bad("b"))
+                case "unknown kind":
+                    raise StepError("mood", "not today")
+                case "SystemExit":
+                    raise SystemExit(0)
+                case "KeyboardInterrupt":
+                    raise KeyboardInterrupt
+                case "GeneratorExit":
+                    raise GeneratorExit
+                case "CancelledError":
+                    raise asyncio.CancelledError("of my own")
+            return self.text
+"""
+
+
+class Cli:
+    """`agentdeck` in a folder, with the packages beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.packages, self.folder = folder / "packages", folder / "shop"
+        self.folder.mkdir()
+        self.env = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(self.packages)]),
+            "AGENTDECK_DB": str(self.folder / "runs.db"),
+        }
+
+    def words(self, *args: str) -> list[str]:
+        return [sys.executable, "-m", "agentdeck", *args]
+
+    def __call__(self, *args: str) -> subprocess.CompletedProcess[str]:
+        words = self.words(*args)
+        return subprocess.run(words, cwd=self.folder, env=self.env, capture_output=True, text=True, check=False)
+
+    def write(self, agents: str) -> None:
+        (self.folder / "w.yaml").write_text(f"agentdeck: 1\nname: w\nagents:\n{agents}")
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    made = Cli(tmp_path)
+    write_package(made.packages, "acme", {"agents": {"bad": "acme_bad:BadKind"}}, {"acme_bad": KINDS})
+    return made
+
+
+# Attempts --------------------------------------------------------------------------------------------------
+
+ATTEMPTS = {
+    "object": ("invalid", "the result.found is of type object, which is not plain data"),
+    "object with usage": ("invalid", "the result is of type object, which is not plain data"),
+    "negative usage": ("invalid", "the usage is wrong: tokens_in is -5, not a number of tokens"),
+    "no usage": ("invalid", "the usage is of type str, not Usage"),
+    "unknown kind": ("exception", "StepError of the unknown kind 'mood': not today"),
+    "SystemExit": ("exception", "raised SystemExit: 0"),
+    "KeyboardInterrupt": ("exception", "raised KeyboardInterrupt"),
+    "GeneratorExit": ("exception", "raised GeneratorExit"),
+    "CancelledError": ("exception", "raised CancelledError: of my own"),
+    "no runner": ("setup", "the runner of no_runner has no run(work)"),
+    "exit in runner": ("setup", "agents of the kind bad cannot run here: SystemExit: 3"),
+}
+
+
+def test_an_agent_that_misbehaves_fails_its_own_step(cli: Cli) -> None:
+    names = {text: text.replace(" ", "_") for text in ATTEMPTS}
+    agents = "".join(f"  {name}: {{ bad: {text}, retry: 1 }}\n" for text, name in names.items())
+    cli.write(agents + "  fine: { bad: tuple }\n  after: { bad: well, needs: fine }\n")
+    done = cli("run", "w.yaml", "--json")
+    assert done.returncode == 1, done.stderr
+    ended: dict[str, Any] = json.loads(done.stdout)["agents"]
+    assert (ended["fine"]["done"], ended["after"]["done"]) == (1, 1)
+    letters = {}
+    for number in range(1, len(ATTEMPTS) + 1):
+        letter = json.loads(cli("letters", "show", str(number), "--json").stdout)
+        letters[letter["step"]] = letter["error"]["kind"], letter["error"]["message"]
+    for text, (kind, message) in ATTEMPTS.items():
+        found = letters[names[text]]
+        assert found[0] == kind, (text, found)
+        assert found[1].startswith(message), (text, found)
