@@ -14,6 +14,7 @@ from agentdeck.errors import UsageError
 from agentdeck.operations.commands import RunCommand, answer
 from agentdeck.operations.questions import question_from
 from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.approvals import decision
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import OPEN
 from agentdeck.workflow.model import Approve, Data
@@ -32,7 +33,7 @@ def answer_command(step: str, task: str | None, given: bool | Mapping[str, Data]
     if not isinstance(given, Mapping):
         raise UsageError(f"{given!r} is not an answer to {step}: give True, False, or a map of its fields")
     fields = {name: value for name, value in given.items() if name != "approved"}
-    return answer(step, task, bool(given.get("approved", True)), fields)
+    return answer(step, task, decision(step, given.get("approved", True)), fields)
 
 
 class OpenQuestions:
@@ -65,8 +66,8 @@ class OpenQuestions:
         if self._answers is not None:
             if (earlier := self._deciding.pop(key, None)) is not None:
                 earlier.cancel()
-            decision = asyncio.get_running_loop().create_task(self._decide(self._answers, key, question))
-            self._deciding[key] = decision
+            deciding = asyncio.get_running_loop().create_task(self._decide(self._answers, key, question))
+            self._deciding[key] = deciding
 
     def open(self, scheduler: Scheduler) -> list[Question]:
         """The questions that still wait, the oldest first."""
@@ -83,16 +84,16 @@ class OpenQuestions:
     async def close(self) -> None:
         """Cancel the decisions under way."""
         deciding = list(self._deciding.values())
-        for decision in deciding:
-            decision.cancel()
+        for one in deciding:
+            one.cancel()
         if deciding:
             await asyncio.wait(deciding)
 
     def _forget(self, key: Key) -> None:
         del self._questions[key]
         self._declined.discard(key)
-        if (decision := self._deciding.pop(key, None)) is not None:
-            decision.cancel()
+        if (earlier := self._deciding.pop(key, None)) is not None:
+            earlier.cancel()
 
     async def _decide(self, answers: Answers, key: Key, question: Question) -> None:
         try:

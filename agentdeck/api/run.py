@@ -135,7 +135,8 @@ class Run:
     async def answer(
         self, question: Question | str, answer: bool | Mapping[str, Data] = True, *, task: str | None = None
     ) -> None:
-        """Answer a question: True, False, or a map of the values of its fields, which approves.
+        """Answer a question: True, False, or a map of the values of its fields, which approves, unless its
+        `approved` is False.
 
         `question` is one of `questions()`, or the name of the step that asks; `task` is needed where that step
         asks in several tasks. Raises UsageError where nothing asks there, or where the answer does not fit.

@@ -7,6 +7,7 @@ checks that every command which an action of the registry (`operations/actions.p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
@@ -15,7 +16,7 @@ from agentdeck.errors import UsageError
 from agentdeck.limits.provider_limits import NAMES as CAPS
 from agentdeck.limits.provider_limits import in_deck_notation, range_of, with_changes
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.approvals import PERSON, complete, describe, refusal
+from agentdeck.scheduler.approvals import PERSON, complete, decision, describe, refusal
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import OPEN, WAITING
 from agentdeck.scheduler.tiers import TIERS
@@ -83,12 +84,12 @@ def _approve(command: Command) -> Outcome:
     does = command.scheduler.state.step(task, key).acting.agent.does
     if not isinstance(does, Approve):
         raise UsageError(f"{key} of task {task} does not ask for approval")
-    given = dict(args.get("fields") or {})
+    approved, given = decision(key, args.get("approved")), dict(args.get("fields") or {})
     if why := refusal(key, does, given):
         raise UsageError(why)
     fields, defaults = complete(does, given)
     answered = ev.StepAnswered(
-        command.at, task, key, bool(args["approved"]), fields, command.who, PERSON, command.author, defaults
+        command.at, task, key, approved, fields, command.who, PERSON, command.author, defaults
     )
     return [answered], f"{key} of task {task}: {describe(answered)}"
 
@@ -100,7 +101,7 @@ def _cancel(command: Command) -> Outcome:
     if task and task not in scheduler.state.tasks:
         raise UsageError(f"task {task} is not open")
     if not step:
-        return [ev.CancelAsked(at, task, "", who, now)], f"{f'task {task}' if task else 'the run'} cancelled"
+        return [ev.CancelAsked(at, task, "", who, now)], f"{f'task {task}' if task else 'run'} cancelled"
     found = {
         t.id: s for t in scheduler.state.tasks.values() if task in ("", t.id) and (s := t.step(step)) is not None
     }
@@ -172,7 +173,7 @@ def _limit(command: Command, name: str, value: Data) -> ev.LimitChanged:
 
 def _shown(name: str, value: Data) -> Data:
     """The value as an operator writes it."""
-    timed = name.endswith(".timeout") and isinstance(value, int | float)
+    timed = name.endswith(".timeout") and isinstance(value, int | float) and 0 <= value < math.inf
     return show_duration(value) if timed else value
 
 

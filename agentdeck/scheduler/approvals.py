@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from agentdeck.errors import UsageError
 from agentdeck.scheduler import events as ev
 from agentdeck.workflow.model import Approve, Data
 from agentdeck.workflow.wording import fits
@@ -50,6 +51,13 @@ def refusal(step: str, does: Approve, given: Mapping[str, Data]) -> str:
         if name in given and (wrong := fits(given[name], kind)):
             return f"{name} of {step} is {wrong}"
     return ""
+
+
+def decision(step: str, approved: Data) -> bool:
+    """Whether a step is approved. Raises UsageError for what is neither True nor False, such as "false"."""
+    if not isinstance(approved, bool):
+        raise UsageError(f"{step}: approved must be true or false, not {approved!r}")
+    return approved
 
 
 def command(run: str, task: str, step: str, does: Approve | None) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from agentdeck import Question, Run, RunBlocked, UsageError, Workflow, open_store
+from agentdeck.engine.author import current_author
+from agentdeck.operations.commands import RunCommand, send
 from tests.api.shop import asking
 
 pytestmark = pytest.mark.anyio
@@ -74,6 +76,29 @@ async def test_a_plain_callback_may_block() -> None:
 
 async def test_a_map_can_reject() -> None:
     assert (await asking().run(answers=lambda question: {"approved": False})).output == {"approved": False}
+
+
+NO_DECISIONS: tuple[Any, ...] = ("false", "no", "maybe", 0, 1, None, [])
+
+
+@pytest.mark.parametrize("approved", NO_DECISIONS)
+async def test_a_decision_is_true_or_false(tmp_path: Path, approved: Any) -> None:
+    """By a callback, by the handle, and through the store."""
+    with pytest.raises(UsageError, match="gate: approved must be true or false, not "):
+        await asking().run(answers=lambda question: {"approved": approved})
+    async with asking().start(db=tmp_path / "a.db", wait=True) as run:
+        question = await first_question(run)
+        async with open_store(tmp_path / "a.db") as store:
+            other = await store.run(run.id)
+        for handle in (run, other):
+            with pytest.raises(UsageError, match="gate: approved must be true or false, not "):
+                await handle.answer(question, {"approved": approved})
+        undecided = RunCommand("approve", {"step": "gate", "approved": approved, "fields": {}})
+        answered = await asyncio.to_thread(send, tmp_path / "a.db", run.id, undecided, current_author("api"))
+        assert not answered.ok
+        assert answered.text.startswith("gate: approved must be true or false, not ")
+        await run.answer(question, {"approved": False})
+        assert (await run.result()).output == {"approved": False}
 
 
 async def test_a_question_that_the_callback_declines_blocks_the_run() -> None:

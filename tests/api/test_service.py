@@ -69,6 +69,12 @@ def test_a_run_from_its_start_to_its_results(service: httpx.Client) -> None:
     first, second = questions(service, run, 2)
     assert first.text == "Ship 2 of KB-87?"
     answer = {"step": "confirm", "values": {"approved": True, "note": "by hand"}}
+    unclear = {"step": "confirm", "values": {"approved": "false"}}
+    refused = service.post(f"/runs/{run}/tasks/{first.task}/answer", json=unclear)
+    assert (refused.status_code, refused.json()["detail"]) == (
+        409,
+        "confirm: approved must be true or false, not 'false'",
+    )
     assert service.post(f"/runs/{run}/tasks/{first.task}/answer", json=answer).status_code == 204
     wrong = service.post(f"/runs/{run}/tasks/{first.task}/answer", json=answer)
     assert (wrong.status_code, wrong.json()["detail"]) == (409, "no step confirm is waiting in task 1")
