@@ -44,7 +44,7 @@ class Cause(NamedTuple):
 
 
 CAUSES: tuple[Column[Cause], ...] = (
-    Column("letters", lambda one: f"{len(one.letters):,}", 7, right=True, order=lambda one: len(one.letters)),
+    Column("count", lambda one: f"{len(one.letters):,}", 7, right=True, order=lambda one: len(one.letters)),
     Column("agent", lambda one: clean(one.last.agent), 12, order=lambda one: one.last.agent),
     Column("cause", lambda one: clean(f"{one.last.fault.kind}: {one.last.fault.message}"), 20, flex=1),
 )
@@ -99,7 +99,7 @@ class LettersScreen(SizedScreen):
                 yield self._causes
                 yield self._letters
             sheet = OutlineView()
-            sheet.id, sheet.border_title = "sheet", "letter"
+            sheet.id, sheet.border_title = "sheet", "dead letter"
             yield sheet
         yield Footer()
 
