@@ -33,21 +33,23 @@ def show(db: str | None = None, file: str | None = None) -> int:
         return USAGE
     from agentdeck.operations.settings import database
 
-    report_left_running(open_console(database(db), Path(file) if file else None))
+    open_console(database(db), Path(file) if file else None)
     return 0
 
 
 def open_console(
     db: Path, file: Path | None = None, *, engine: EngineProcess | None = None, reminder: str = ""
-) -> Iterable[EngineProcess]:
+) -> None:
     """Show the console until it is closed: the deck screen with the workflow `file` selected, or the run of
-    `engine`. Returns the engine processes that were started from it. This is the only import of the console in
-    the command line."""
+    `engine`. Raises the error that closed it, where it was not the operator. This is the only import of the
+    console in the command line."""
     from agentdeck.console.app import DeckApp
 
     app = DeckApp(db, file, engine=engine, reminder=reminder)
     app.run()
-    return app.engines.values()
+    report_left_running(app.engines.values(), db if engine is not None else None)
+    if app.failure is not None:
+        raise app.failure
 
 
 def report_left_running(engines: Iterable[EngineProcess], db: Path | None = None) -> None:

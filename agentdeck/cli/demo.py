@@ -37,7 +37,7 @@ def demo(db: str | None, tasks: int | None, workers: int | None) -> int:
       agentdeck demo
       agentdeck demo --tasks 200 --workers 64
     """
-    from agentdeck.cli.console import has_terminal, open_console, report_left_running
+    from agentdeck.cli.console import has_terminal, open_console
     from agentdeck.operations import engine_process
     from agentdeck.operations.bundled_files import workflows
 
@@ -48,7 +48,6 @@ def demo(db: str | None, tasks: int | None, workers: int | None) -> int:
     request = engine_process.LaunchRequest(tasks=_orders(path, tasks or ORDERS), workers=workers or WORKERS)
     engine = engine_process.launch(path, file, request)
     open_console(path, engine=engine, reminder=REMINDER)
-    report_left_running([engine], path)
     return 0
 
 

@@ -73,6 +73,8 @@ class DeckApp(App[None]):
         # Without this, Textual turns the terminal's own colours into black on black where there are to be none.
         super().__init__(ansi_color=True if colourless else None)
         self.db = db
+        #: The error that closed the console.
+        self.failure: Exception | None = None
         self.engines = {engine.run: engine} if engine is not None else {}
         self.reminder = reminder
         self._unused = {"p", "t", "?"} if reminder else set()
@@ -215,6 +217,12 @@ class DeckApp(App[None]):
         faults, self._faults = self._faults, []
         for fault in faults:
             self.notify(clean(fault), severity="warning", timeout=8)
+
+    def _fatal_error(self) -> None:
+        """Close after an error of the console itself, which `agentdeck` reports. Textual would print a traceback
+        with the values of all variables: keys are among them."""
+        self.failure = self._exception
+        self._close_messages_no_wait()
 
     def _read_themes(self, only: str = "") -> None:
         for found in self._themes.changed(only):

@@ -16,7 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, get_origin, get_type_hints
 
 from agentdeck.errors import Issue, StepError, described
-from agentdeck.plugins import PLUGIN_ERRORS, BrokenPlugin, Loaded, PluginError, installed, is_built_in, load
+from agentdeck.plugins import (
+    BUILT_IN,
+    PLUGIN_ERRORS,
+    BrokenPlugin,
+    Loaded,
+    PluginError,
+    installed,
+    is_built_in,
+    load,
+)
 from agentdeck.workflow.expressions import Template
 from agentdeck.workflow.model import (
     Agent,
@@ -293,7 +302,13 @@ def check_kind(name: str, found: Any) -> AgentKind:
         raise PluginError(f"the verb of its `work` is not {name}, the name of its entry point")
     if not work.holds_worker and not issubclass(work, CARRIED_OUT):
         raise PluginError("its `work` holds no worker, which is only possible for agentdeck's own kinds")
-    return found()
+    if not (isinstance(found.timeout, Timeout) and isinstance(found.heading, str)):
+        raise PluginError("its `timeout` is not an agentdeck.workflow.model.Timeout, or its `heading` not text")
+    if found.__module__.startswith(f"{BUILT_IN}."):
+        return found()
+    from agentdeck.workflow.plugin_kind import guarded  # which is derived from AgentKind
+
+    return guarded(found)
 
 
 #: The work that the scheduler and the engine themselves carry out.

@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agentdeck.plugins import PluginError
+from agentdeck.errors import described
+from agentdeck.plugins import PLUGIN_ERRORS, PluginError
 from agentdeck.workflow import model
 from agentdeck.workflow.agent_kind import AgentKind, key_names, kinds_in
+from agentdeck.workflow.plugin_kind import GuardedKind
 from agentdeck.workflow.units import share
 from agentdeck.workflow.wording import fits
 from agentdeck.workflow.yaml_source import INVALID
@@ -84,9 +86,10 @@ def work(name: str, kind: AgentKind, given: Read) -> model.Work:
     """What an agent does. Raises PluginError where the code of a plugin fails."""
     try:
         return kind.make(_given(given, *key_names(kind.verb)))
-    except Exception as error:
-        what = f"{type(error).__name__}: {error}"
-        raise PluginError(f"{name}: the kind {kind.verb} cannot use its keys: {what}") from error
+    except PLUGIN_ERRORS as error:
+        of = f" of {kind.plugin}" if isinstance(kind, GuardedKind) else ""
+        what = f"the kind {kind.verb}{of} cannot use its keys: {described(error)}"
+        raise PluginError(f"{name}: {what}") from error
 
 
 def _given(given: Read, *keys: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from agentdeck.errors import StoreError
+from agentdeck.plugins import PLUGIN_ERRORS, is_built_in
 
 #: Plain JSON-like data: None, bool, int, float, str, lists and string-keyed dicts of them.
 Data: TypeAlias = Any
@@ -393,10 +394,17 @@ def _hints(kind: type) -> dict[str, Any]:
 
 def _restore_work(verb: str, data: Mapping[str, Data]) -> Work:
     from agentdeck.workflow.agent_kind import kinds
+    from agentdeck.workflow.plugin_kind import check_work
 
     kind = kinds().get(verb)
+    if kind is None:
+        return UnknownWork(verb, data)
+    built_in = is_built_in(kind)
+    unreadable = _UNREADABLE if built_in else PLUGIN_ERRORS
     try:
-        work = _restore(kind.work, data) if kind is not None else None
-    except _UNREADABLE:  # another version of a plugin recorded it
-        work = None
+        work = _restore(kind.work, data)
+        if not built_in:
+            check_work(work)
+    except unreadable:  # another version of a plugin recorded it
+        return UnknownWork(verb, data)
     return work if isinstance(work, Work) else UnknownWork(verb, data)

@@ -293,7 +293,7 @@ def test_a_plugin_that_cannot_use_its_keys_is_named(cli: Cli) -> None:
     done = cli("check", "w.yaml")
     assert done.returncode == 3
     assert done.stderr.startswith(
-        "agentdeck: a: the kind late cannot use its keys: ValueError: never is too late"
+        "agentdeck: a: the kind late of late 1.0 cannot use its keys: ValueError: never is too late"
     )
 
 

@@ -10,9 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.app import App
 
 import agentdeck
-from tests.plugin_packages import write_package
+from agentdeck.cli.console import open_console
+from agentdeck.cli.error_output import BUG, guarded
+from agentdeck.console.app import DeckApp
+from agentdeck.console.graph.nodes import nodes_of
+from agentdeck.workflow.loader import loads
+from tests.plugin_packages import installed, write_package
 
 ROOT = Path(agentdeck.__file__).parents[1]
 #: An agent that does what its text says, and fails in the method that it names.
@@ -190,3 +196,93 @@ def test_an_agent_that_misbehaves_fails_its_own_step(cli: Cli) -> None:
         found = letters[names[text]]
         assert found[0] == kind, (text, found)
         assert found[1].startswith(message), (text, found)
+
+
+# Files -----------------------------------------------------------------------------------------------------
+
+WRONG = "ValueError: no licence"
+KIND = "a: the kind bad of acme 1.0"
+CHECKS = {
+    "check": (2, f"w.yaml:4:13: {KIND} failed in check: {WRONG}"),
+    "check_code": (2, f"w.yaml:4:8: {KIND} failed in check_code: {WRONG}"),
+    "check_code none": (
+        2,
+        f"w.yaml:4:8: {KIND} failed in check_code: TypeError: 'NoneType' object is not iterable",
+    ),
+    "warn": (0, f"w.yaml:4:13: warning: {KIND} failed in warn: {WRONG}"),
+    "expressions": (3, f"agentdeck: {KIND} failed in expressions: {WRONG}"),
+    "expressions none": (3, f"agentdeck: {KIND} failed in expressions: TypeError"),
+    "expressions of the work": (3, f"agentdeck: {KIND} cannot use its keys: {WRONG}"),
+    "expressions of the work none": (
+        3,
+        f"agentdeck: {KIND} cannot use its keys: TypeError: it returned NoneType",
+    ),
+    "chooses": (3, f"agentdeck: the kind bad of acme 1.0 failed in chooses: {WRONG}"),
+    "seconds": (3, f"agentdeck: {KIND} cannot use its keys: {WRONG}"),
+    "seconds none": (
+        3,
+        f"agentdeck: {KIND} cannot use its keys: TypeError: seconds() of its work returned 'soon'",
+    ),
+    "templates": (3, f"agentdeck: {KIND} cannot use its keys: {WRONG}"),
+    "templates none": (3, f"agentdeck: {KIND} cannot use its keys: TypeError"),
+    "make none": (3, f"agentdeck: {KIND} cannot use its keys: TypeError: it returned NoneType, not Bad"),
+}
+
+
+@pytest.mark.parametrize("text", CHECKS)
+def test_a_kind_that_fails_in_a_file_is_named(cli: Cli, text: str) -> None:
+    cli.write(f"  a: {{ bad: {text} }}\n")
+    done = cli("check", "w.yaml")
+    code, message = CHECKS[text]
+    assert message in done.stdout + done.stderr
+    assert done.returncode == code
+
+
+@pytest.mark.parametrize(("text", "why"), [("files", WRONG), ("files none", "TypeError")])
+def test_a_kind_that_cannot_name_its_files_is_named(cli: Cli, text: str, why: str) -> None:
+    cli.write(f"  a: {{ bad: {text} }}\n")
+    done = cli("run", "w.yaml")
+    assert f"{KIND} failed in files: {why}" in done.stderr
+    assert done.returncode == 3
+
+
+# Plans and steps -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["", " none"])
+def test_plans_runs_and_steps_show_what_they_know(cli: Cli, end: str) -> None:
+    methods = ("target", "label", "described", "asked")
+    cli.write("".join(f"  {name}: {{ bad: {name}{end}, once: {name} }}\n" for name in methods))
+    planned = cli("plan", "w.yaml")
+    assert (planned.returncode, planned.stderr) == (0, "")
+    done = cli("run", "w.yaml")
+    assert done.returncode == 0, done.stderr
+    for name in methods:
+        step = cli("step", "last", "1", name)
+        assert (step.returncode, step.stderr) == (0, "")
+        assert ("(not known: acme 1.0 failed: " in step.stdout) == (name == "asked")
+
+
+def test_the_graph_shows_the_verb_of_a_kind_that_cannot_name_itself(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with installed(cli.packages, monkeypatch):
+        agents = "  a: { bad: label }\n  b: { bad: label none }\n  c: { bad: target }\n"
+        nodes = nodes_of(loads(f"agentdeck: 1\nname: w\nagents:\n{agents}").definition)
+    sys.modules.pop("acme_bad", None)
+    assert [nodes[name].about for name in "abc"] == ["bad", "bad", "badly"]
+
+
+def test_a_console_that_fails_has_an_exit_code_and_prints_no_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(app: DeckApp) -> None:
+        secret = "sk-do-not-print"
+        raise ValueError(f"of {len(secret)} characters")
+
+    monkeypatch.setattr(DeckApp, "on_mount", fail)
+    monkeypatch.setattr(DeckApp, "run", lambda app: App.run(app, headless=True))
+    assert guarded(lambda: open_console(tmp_path / "runs.db", None)) == BUG
+    shown = "".join(capfd.readouterr())
+    assert "this is a bug in agentdeck: ValueError: of 15 characters" in shown
+    assert "sk-do-not-print" not in shown
