@@ -8,6 +8,7 @@ pure wheel, where mypy cannot be installed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -75,12 +76,12 @@ class CompiledWheel(BuildHookInterface[Any]):
         from mypyc.build import mypycify
         from setuptools import Distribution
 
-        os.chdir(self.root)  # hatchling is here already; mypyc names modules by their path from here
-        extensions = mypycify([*OPTIONS, *self.modules()], target_dir="build/c", group_name=GROUP)
-        command = Distribution({"name": GROUP, "ext_modules": extensions}).get_command_obj("build_ext")
-        command.build_lib, command.build_temp = "build/compiled", "build/objects"
-        command.ensure_finalized()
-        command.run()
+        with contextlib.chdir(self.root):  # mypyc names modules by their path from here
+            extensions = mypycify([*OPTIONS, *self.modules()], target_dir="build/c", group_name=GROUP)
+            command = Distribution({"name": GROUP, "ext_modules": extensions}).get_command_obj("build_ext")
+            command.build_lib, command.build_temp = "build/compiled", "build/objects"
+            command.ensure_finalized()
+            command.run()
         built = command.get_outputs()
         return {str(Path(self.root, path)): os.path.relpath(path, command.build_lib) for path in built}
 
