@@ -48,8 +48,13 @@ class PromptVerb:
         self._context = context
         self._registry = context.shared(
             ProviderRegistry,
-            lambda: ProviderRegistry(context.deck, context.sleep, keys=context.keys, children=context.children),
-            ProviderRegistry.close,
+            lambda: ProviderRegistry(
+                context.deck,
+                context.sleep,
+                keys=context.keys,
+                children=context.children,
+                closing=context.closing,
+            ),
         )
         self._text = Template(agent.does.text)
         self._system = Template(agent.does.system or "")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from agentdeck.agents.attempt_usage import CallUsage
 from agentdeck.processes.children import Children
 from agentdeck.providers.keys import KeyStore
-from agentdeck.providers.provider import RateHeaders
+from agentdeck.providers.provider import Closer, RateHeaders
 from agentdeck.scheduler.events import Usage
 from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import Agent, Data, Definition
@@ -93,7 +93,7 @@ NOW = "now"
 @dataclass(frozen=True, slots=True)
 class WorkflowContext:
     """What all verbs of a run share. `sleep` follows the run's clock; `functions` are Python agents given as
-    objects, by agent name; `closing` collects what must be awaited when the run ends (clients, pools).
+    objects, by agent name; `closing` collects what is closed when the run ends (clients, pools).
     `record_headers` gets the rate limits in a provider's headers, with the provider's name in the deck.
     `children` are the processes that verbs start. `keys` reads the deck's secrets and masks them."""
 
@@ -101,17 +101,20 @@ class WorkflowContext:
     folder: Path
     sleep: Callable[[float], Awaitable[None]]
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
-    closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    closing: list[Closer] = field(default_factory=list)
     deck: Deck = field(default_factory=Deck)
     record_headers: Callable[[str, RateHeaders], None] = lambda *_: None
     children: Children = field(default_factory=Children)
     keys: KeyStore = field(default_factory=KeyStore)
     _shared: dict[type, Any] = field(default_factory=dict)
 
-    def shared(self, kind: type[T], make: Callable[[], T], close: Callable[[T], Awaitable[None]]) -> T:
+    def shared(
+        self, kind: type[T], make: Callable[[], T], close: Callable[[T], Awaitable[None]] | None = None
+    ) -> T:
         """The object of this kind that all verbs of the run share, made on first use, closed at the end."""
         found: T | None = self._shared.get(kind)
         if found is None:
             found = self._shared[kind] = make()
-            self.closing.append(partial(close, found))
+            if close is not None:
+                self.closing.append((f"{kind.__module__}.{kind.__qualname__}", partial(close, found)))
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -20,6 +20,7 @@ from agentdeck.engine import stalled
 from agentdeck.engine.adaptive_mode import AdaptiveMode
 from agentdeck.engine.author import current_author
 from agentdeck.engine.clock import Clock, WallClock
+from agentdeck.engine.closing import close_all
 from agentdeck.engine.engine import Engine
 from agentdeck.engine.log_lines import LogLine
 from agentdeck.engine.observer_feed import ObserverFeed
@@ -37,7 +38,7 @@ from agentdeck.limits.provider_limits import all_in_deck_notation, caps_of
 from agentdeck.places.place import Places
 from agentdeck.processes.children import Children
 from agentdeck.providers.keys import KeyStore
-from agentdeck.providers.provider import RateHeaders
+from agentdeck.providers.provider import Closer, RateHeaders
 from agentdeck.providers.registry import check_deck
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import required
@@ -84,9 +85,9 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended. `state`: done, failed, cancelled, or drained (resumable). `abandoned` attempts ignored
-    their cancellation and may still be running. `causes` are why it was drained, where it could not continue
-    without an operator."""
+    """How a run ended. `state`: done, failed, cancelled, or drained (resumable). `abandoned` attempts, and
+    calls that close something, ignored their cancellation and may still be running. `causes` are why it was
+    drained, where it could not continue without an operator."""
 
     run: str
     state: str
@@ -223,7 +224,7 @@ class _Runners:
         self._keys = KeyStore(secrets=deck.secrets)
         self._places = Places()
         self._made: dict[Program, WorkflowContext] = {}
-        self._closing: list[Callable[[], Awaitable[None]]] = []
+        self._closing: list[Closer] = []
         #: Called with the rate limits in a provider's headers; set before the first context is made.
         self.record_headers: Callable[[str, RateHeaders], None]
 
@@ -251,11 +252,11 @@ class _Runners:
             )
         return self._made[program]
 
-    async def close(self) -> None:
-        await self._places.close()
-        for close in self._closing:
-            await close()
+    async def close(self, warn: Warn) -> int:
+        """Close what the agents shared. Returns the number of calls that did not end."""
+        late = await close_all([*self._places.closers(), *self._closing], warn)
         await self._children.close()
+        return late
 
 
 async def drive(
@@ -359,7 +360,7 @@ async def _execute(
             state = await engine.run(first, watch.control, beside)
         finally:
             with anyio.CancelScope(shield=True):
-                await runners.close()
+                engine.abandoned += await runners.close(watch.warn or warn_in_log)
     return state, causes
 
 

@@ -14,6 +14,7 @@ from agentdeck import plugins
 from agentdeck.agents.verb import Verb, WorkflowContext
 from agentdeck.errors import StepError
 from agentdeck.plugins import Loaded, PluginError
+from agentdeck.providers.provider import Closer
 from agentdeck.workflow.model import Agent
 
 #: The place of agents that name none: the engine's own process.
@@ -60,9 +61,13 @@ class Places:
                 raise StepError("setup", f"the place {name} does not load: {error}") from None
         return place
 
+    def closers(self) -> list[Closer]:
+        """What is to be closed when the run is over."""
+        return [(f"place {name}", place.close) for name, place in self._places.items()]
+
     async def close(self) -> None:
-        for place in self._places.values():
-            await place.close()
+        for _, close in self.closers():
+            await close()
 
 
 def make_place(name: str, found: Any) -> Place:

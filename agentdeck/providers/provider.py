@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -89,6 +89,10 @@ class PromptReply:
     simulated: bool = False
     thought: bool = False
     wrong: str = ""
+
+
+#: What is closed when a run ends: its name, for the operator, and the call.
+Closer: TypeAlias = tuple[str, Callable[[], Awaitable[None]]]
 
 
 def count_fault(count: object) -> str:

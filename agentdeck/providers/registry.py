@@ -8,11 +8,12 @@ from dataclasses import replace
 from os import environ
 from pathlib import Path
 
-from agentdeck.errors import ProviderError, StepError, UsageError
+from agentdeck.errors import ProviderError, StepError, UsageError, described
+from agentdeck.plugins import PLUGIN_ERRORS
 from agentdeck.processes.children import Children
 from agentdeck.providers.keys import SECRET_USE, KeyStore, missing
 from agentdeck.providers.model_facts import Prices
-from agentdeck.providers.provider import Provider
+from agentdeck.providers.provider import Closer, Provider
 from agentdeck.providers.provider_type import ProviderContext, ProviderType, provider_type
 from agentdeck.providers.tools import Toolbox
 from agentdeck.scheduler.tiers import TIERS, tier_of
@@ -134,7 +135,8 @@ def _tool_faults(deck: Deck, agents: Sequence[Agent], env: Mapping[str, str]) ->
 
 
 class ProviderRegistry:
-    """Provider registry of a run; each provider is created on first use and shared by all prompts."""
+    """Provider registry of a run; each provider is created on first use and shared by all prompts. `closing`
+    collects what the run closes at its end; without it, `close` does that."""
 
     def __init__(
         self,
@@ -143,6 +145,7 @@ class ProviderRegistry:
         env: Mapping[str, str] = environ,
         children: Children | None = None,
         keys: KeyStore | None = None,
+        closing: list[Closer] | None = None,
     ) -> None:
         self.deck = complete(deck)
         self.keys = keys or KeyStore(env, deck.secrets)
@@ -150,30 +153,37 @@ class ProviderRegistry:
         self.tools = Toolbox(self.deck.mcp, self.keys, children)
         self._sleep = sleep
         self._providers: dict[str, Provider] = {}
+        self._closing = [] if closing is None else closing
+        self._closing.append(("the MCP servers", self.tools.close))
 
     def provider(self, name: str) -> Provider:
         """The provider with this name in the deck. Raises StepError of kind `setup` where its type's own code
         fails to create it."""
         if name not in self._providers:
-            self._providers[name] = self._make(name)
+            provider = self._providers[name] = self._make(name)
+            self._closing.append((f"provider {name}", provider.close))
         return self._providers[name]
 
     def _make(self, name: str) -> Provider:
         context = ProviderContext(name, self.deck.providers[name], self.keys, self._sleep)
         try:
-            return self.type_of(name).create(context)
-        except Exception as error:
-            what = f"provider {name} cannot be created: {type(error).__name__}: {error}"
+            made = self.type_of(name).create(context)
+        except PLUGIN_ERRORS as error:
+            what = f"provider {name} cannot be created: {described(error)}"
             raise StepError("setup", self.keys.hide(what)) from None
+        for method in ("answer", "close"):
+            if not callable(getattr(made, method, None)):
+                what = f"its type returned {type(made).__name__}, which has no {method}()"
+                raise StepError("setup", f"provider {name} cannot be created: {what}")
+        return made
 
     def type_of(self, name: str) -> ProviderType:
         """The type of the provider with this name in the deck."""
         return provider_type(self.deck.providers[name].type)
 
     async def close(self) -> None:
-        await self.tools.close()
-        for provider in self._providers.values():
-            await provider.close()
+        for _, close in self._closing:
+            await close()
 
 
 def _unknown(agent: Agent, what: str, name: str, known: Mapping[str, object], deck: Deck) -> str:

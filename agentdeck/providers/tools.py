@@ -166,10 +166,12 @@ class McpConnection:
 
     async def close(self) -> None:
         self._stop.set()
-        await asyncio.wait([self._task], timeout=8)
-        if not self._task.done():
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=1)
+        try:
+            await asyncio.wait([self._task], timeout=8)
+        finally:  # also where the run does not wait so long
+            if not self._task.done():
+                self._task.cancel()
+        await asyncio.wait([self._task], timeout=1)
 
     async def _live(self) -> None:
         with tempfile.TemporaryFile() as self._stderr:

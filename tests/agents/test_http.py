@@ -102,7 +102,7 @@ async def ask(url: str, scope: Mapping[str, Data] | None = None, **fields: Any) 
         return await HttpVerb(agent, setting).run(work)
     finally:
         assert len(setting.closing) <= 1
-        for close in setting.closing:
+        for _, close in setting.closing:
             await close()
 
 
@@ -406,7 +406,7 @@ async def test_one_client_and_no_shared_cookies(server: Server) -> None:
         assert await verb.run(work) == "ok"
     assert len(setting.closing) == 1
     assert all("cookie" not in asked.headers for asked in server.asked)
-    await setting.closing[0]()
+    await setting.closing[0][1]()
 
 
 async def test_cancel_does_not_wait_for_the_reply(server: Server) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -286,3 +287,123 @@ def test_a_console_that_fails_has_an_exit_code_and_prints_no_values(
     shown = "".join(capfd.readouterr())
     assert "this is a bug in agentdeck: ValueError: of 15 characters" in shown
     assert "sk-do-not-print" not in shown
+
+
+# Providers -------------------------------------------------------------------------------------------------
+
+PROVIDERS = """
+    import asyncio, time
+
+    from agentdeck.providers.provider import PromptReply
+    from agentdeck.providers.provider_type import ProviderType
+
+    class AcmeType(ProviderType):
+        simulated = True
+
+        def create(self, context):
+            return None if context.name == "none" else Acme(context.name)
+
+    class Acme:
+        def __init__(self, name):
+            self.name = name
+
+        async def answer(self, request, on_text, on_sent):
+            on_sent()
+            match self.name:
+                case "no_answer":
+                    return None
+                case "text":
+                    return "hello"
+                case "negative":
+                    return PromptReply("hello", tokens_in=-5, tokens_out=1)
+                case "float":
+                    return PromptReply("hello", tokens_in=5, tokens_out=1.5)
+                case "exits":
+                    raise SystemExit(0)
+                case "raises":
+                    raise ValueError("no licence")
+            return PromptReply("hello", tokens_in=5, tokens_out=1)
+
+        async def close(self):
+            match self.name:
+                case "close_raises":
+                    raise ValueError("already closed")
+                case "close_exits":
+                    raise SystemExit(0)
+                case "close_waits":
+                    await asyncio.sleep(10**6)
+                case "close_blocks":
+                    time.sleep(10**6)
+                case "close_stays":
+                    while True:
+                        try:
+                            await asyncio.sleep(10**6)
+                        except asyncio.CancelledError:
+                            pass
+            if self.name.startswith("close"):
+                open("closed", "w").close()
+"""
+ANSWERS = {
+    "none": ("setup", "provider none cannot be created: its type returned NoneType, which has no answer()"),
+    "no_answer": ("server", "provider no_answer: its answer is of type NoneType, not PromptReply"),
+    "text": ("server", "provider text: its answer is of type str, not PromptReply"),
+    "negative": ("server", "provider negative: tokens_in of its answer is -5, not a number of tokens"),
+    "float": ("server", "provider float: tokens_out of its answer is 1.5, not a number of tokens"),
+    "exits": ("exception", "provider exits: raised SystemExit: 0"),
+    "raises": ("exception", "provider raises: ValueError: no licence"),
+}
+
+
+@pytest.fixture
+def ask(cli: Cli) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a workflow with one prompt for each of these providers."""
+    write_package(cli.packages, "acme_ai", {"providers": {"acme": "acme_ai:AcmeType"}}, {"acme_ai": PROVIDERS})
+
+    def run(*names: str) -> subprocess.CompletedProcess[str]:
+        providers = "".join(f"  {name}: {{ type: acme }}\n" for name in names)
+        models = "".join(f"  {name}: {{ provider: {name}, id: m }}\n" for name in names)
+        (cli.folder / "deck.yaml").write_text(f"agentdeck: 1\nproviders:\n{providers}models:\n{models}")
+        cli.write("".join(f"  {name}: {{ prompt: hi, model: {name}, retry: 1 }}\n" for name in names))
+        return cli("run", "w.yaml", "--json")
+
+    return run
+
+
+def test_an_answer_that_breaks_the_interface_fails_its_step(
+    cli: Cli, ask: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    done = ask(*ANSWERS, "fine")
+    assert done.returncode == 1, done.stderr
+    document = json.loads(done.stdout)
+    assert document["agents"]["fine"]["done"] == 1
+    letters = {}
+    for number in range(1, len(ANSWERS) + 1):
+        letter = json.loads(cli("letters", "show", str(number), "--json").stdout)
+        letters[letter["step"]] = letter["error"]["kind"], letter["error"]["message"]
+    assert letters == ANSWERS
+
+
+def test_a_provider_that_cannot_close_leaves_the_run_done(
+    cli: Cli, ask: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    done = ask("close_raises", "close_exits", "close_fine")
+    assert done.returncode == 0, done.stderr
+    assert "provider close_raises failed to close: ValueError: already closed" in done.stderr
+    assert "provider close_exits failed to close: SystemExit: 0" in done.stderr
+    assert (cli.folder / "closed").exists()  # the others were closed all the same
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("close_waits", "did not close within 5 s; the run ends without it"),
+        ("close_stays", "did not close within 5 s; the run ends without it"),
+        ("close_blocks", "blocked while it closed, for 5 s; the run ends without it"),
+    ],
+)
+def test_a_provider_that_never_closes_is_left_behind(
+    ask: Callable[..., subprocess.CompletedProcess[str]], name: str, what: str
+) -> None:
+    done = ask(name)
+    assert done.returncode == 0, done.stderr
+    assert f"provider {name} {what}" in done.stderr
