@@ -58,9 +58,9 @@ def final_states(path: Path, run: str) -> Iterator[FinalState]:
 
 
 def _state(
-    reader: Reader, run: str, number: int, opened: int, ended: int | None, reopened: int | None
+    reader: Reader, run: str, number: int, opened: int | None, ended: int | None, reopened: int | None
 ) -> FinalState:
-    first = _event(reader, run, opened)
+    first = _event(reader, run, opened) if opened is not None else None
     if not isinstance(first, ev.TaskOpened):
         raise StoreError(f"the log of {run} has no beginning of task {number}")
     inputs = dict(first.inputs)

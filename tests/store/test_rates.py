@@ -23,7 +23,8 @@ from agentdeck.store.provider_reservations import (
     ReservationRequest,
     SettledCall,
 )
-from agentdeck.store.reservations import SharedReservations
+from agentdeck.store.reader import Reader
+from agentdeck.store.reservations import SharedReservations, in_use
 from agentdeck.store.runs import Owner, create_run, release_lease, take_lease
 from agentdeck.store.schema import open_for_writing
 from agentdeck.store.writer import Writer
@@ -57,6 +58,25 @@ def answered(
 ) -> None:
     """The answers to these calls have begun."""
     book.update(db, [CallUpdate(number, "p", COUNTED, at, tokens_out, None) for number in ids], at)
+
+
+def test_an_operator_sees_what_is_in_use(db: sqlite3.Connection, tmp_path: Path) -> None:
+    windows = {
+        f"p.{limit}": 60.0 for limit in ("requests", "tokens", "input_tokens", "output_tokens", "concurrent")
+    }
+    reader, book = Reader(tmp_path / "a.db"), SharedReservations("r", "o")
+    assert set(in_use(reader, windows, 100.0).values()) == {0.0}
+    requests = [request._replace(want=Amounts(1, 30, 20)) for request in wanted(2)]
+    first, second = granted(book.reserve(db, requests, TEN, 100.0))
+    answered(book, db, [first, second], 100.0, tokens_out=20)
+    book.settle(db, [SettledCall(first, "p", 110.0, Amounts(1, 30, 5))], 110.0)
+    assert list(in_use(reader, windows, 120.0).values()) == [2, 85, 60, 25, 1]
+    book.release_all(db, 120.0)
+    assert in_use(reader, {"p.requests": 60.0, "p.concurrent": 60.0}, 200.0) == {
+        "p.requests": 0,
+        "p.concurrent": 0,
+    }
+    reader.close()
 
 
 def test_two_processes_share_one_limit(db: sqlite3.Connection) -> None:
