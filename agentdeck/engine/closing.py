@@ -45,7 +45,7 @@ async def _close(closer: Closer, warn: Warn) -> None:
         if inspect.isawaitable(closing):
             await closing
     except LoopBlocked:
-        warn(f"{name} blocked while it closed, for {CLOSING:g} s; the run ends without it")
+        warn(f"{name} blocked all else while it closed, and was interrupted; the run ends without it")
     except BaseException as error:  # SystemExit and KeyboardInterrupt too: they are not the operator's
         task = asyncio.current_task()
         if not (isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling()):

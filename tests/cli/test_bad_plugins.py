@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from textual.app import App
 
 import agentdeck
 from agentdeck.cli.console import open_console
-from agentdeck.cli.error_output import BUG, guarded
+from agentdeck.cli.error_output import BUG, INTERRUPTED, guarded
 from agentdeck.console.app import DeckApp
 from agentdeck.console.graph.nodes import nodes_of
 from agentdeck.workflow.loader import loads
@@ -292,7 +293,7 @@ def test_a_console_that_fails_has_an_exit_code_and_prints_no_values(
 # Providers -------------------------------------------------------------------------------------------------
 
 PROVIDERS = """
-    import asyncio, time
+    import asyncio, sys, time
 
     from agentdeck.providers.provider import PromptReply
     from agentdeck.providers.provider_type import ProviderType
@@ -331,6 +332,7 @@ PROVIDERS = """
                 case "close_exits":
                     raise SystemExit(0)
                 case "close_waits":
+                    sys.stderr.write("closing now\\n")
                     await asyncio.sleep(10**6)
                 case "close_blocks":
                     time.sleep(10**6)
@@ -369,6 +371,21 @@ def ask(cli: Cli) -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
+def test_the_third_interrupt_ends_a_run_that_closes(
+    cli: Cli, ask: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    ask("close_waits")
+    with subprocess.Popen(
+        cli.words("run", "w.yaml"), cwd=cli.folder, env=cli.env, stderr=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stderr is not None
+        for line in ("closing now", "draining", "cancelling"):
+            while line not in (shown := run.stderr.readline()):
+                assert shown, f"the run ended before {line}"
+            run.send_signal(signal.SIGINT)
+    assert run.returncode == INTERRUPTED
+
+
 def test_an_answer_that_breaks_the_interface_fails_its_step(
     cli: Cli, ask: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
@@ -398,7 +415,7 @@ def test_a_provider_that_cannot_close_leaves_the_run_done(
     [
         ("close_waits", "did not close within 5 s; the run ends without it"),
         ("close_stays", "did not close within 5 s; the run ends without it"),
-        ("close_blocks", "blocked while it closed, for 5 s; the run ends without it"),
+        ("close_blocks", "blocked all else while it closed, and was interrupted; the run ends without it"),
     ],
 )
 def test_a_provider_that_never_closes_is_left_behind(
