@@ -49,7 +49,8 @@ screenshots: $(READY)  ## the pictures of the README, from recorded runs
 
 # The tests of scheduler, limits, views, workflow and store that run in this process; no bounds on time under a tracer.
 COVERED := tests/scheduler tests/limits tests/views tests/workflow tests/store tests/insight tests/agents/test_http.py \
-  $(addprefix tests/engine/test_,rates.py refused.py estimate.py whole.py)
+  $(addprefix tests/engine/test_,rates.py refused.py estimate.py whole.py) \
+  $(addprefix tests/api/test_,results.py run.py store.py questions.py)
 
 coverage: $(READY)  ## the branches that these tests execute; too few fail
 	$(BIN)/coverage run -m pytest -p no:cacheprovider -p no:textual-snapshot -k 'not ends_in_time and not loads_at_once' $(COVERED)
