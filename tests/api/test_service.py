@@ -61,7 +61,7 @@ def questions(service: httpx.Client, run: str, number: int) -> list[Question]:
         return [Question.model_validate(one) for one in service.get(f"/runs/{run}/questions").json()]
 
     until(lambda: len(found()) == number)
-    return found()
+    return sorted(found(), key=lambda question: question.task)
 
 
 def test_a_run_from_its_start_to_its_results(service: httpx.Client) -> None:

@@ -12,5 +12,6 @@ class TestOtel(ObserverContract):
     name = "otel"
 
     @pytest.fixture(autouse=True)
-    def configured(self, receiver: Receiver) -> None:
-        """The fixture `receiver` names it in the environment."""
+    def configured(self, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The fixture `receiver` names it in the environment. On a busy machine it may need longer than usual."""
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60")
