@@ -103,7 +103,9 @@ def runs(deck: Deck) -> int:
 
 def test_make_run_is_the_demo(tmp_path: Path, forked: Forked) -> None:
     """Without a terminal it runs without the console."""
-    target = subprocess.run(["make", "--no-print-directory", "-n", "run"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    target = subprocess.run(
+        ["make", "--no-print-directory", "-n", "run"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     assert target.splitlines()[-1].endswith("/agentdeck demo")
     done = Deck(tmp_path, forked)("demo", "--tasks", 2, "--workers", 64)
     assert (done.returncode, "started: demo" in done.stderr) == (0, True), done.stderr
