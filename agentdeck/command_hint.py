@@ -8,8 +8,8 @@ import shlex
 
 #: Verbs that take --db; then the run or the letter, where one follows.
 _VERBS = (
-    "approve|backup|budget|cancel|diff|drain|events|fork|hurry|limits|logs|pause|prune|release|results|resume|retry"
-    "|runs|show|skip|step|watch|why|letters(?: (?:drop|export|list|retry|show))?"
+    "approve|backup|budget|cancel|diff|drain|events|fork|hurry|limits|logs|otel export|pause|prune|release"
+    "|results|resume|retry|runs|show|skip|step|watch|why|letters(?: (?:drop|export|list|retry|show))?"
 )
 _COMMAND = re.compile(rf"\bagentdeck (?:{_VERBS})\b(?: (?:last|\d+|[0-9a-z]{{10}})\b)?+(?! --(?:db|help)\b)")
 

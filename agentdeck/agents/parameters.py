@@ -10,9 +10,20 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin, is_typeddict
+from types import UnionType
+from typing import TYPE_CHECKING, Any, NamedTuple, Union, get_args, get_origin, is_typeddict
 
 from agentdeck.errors import StepError
 from agentdeck.workflow.json_text import room_left
@@ -23,6 +34,9 @@ if TYPE_CHECKING:
 
 #: Annotations that take any value.
 ANYTHING = (Any, object)
+#: Annotations of values that are read one by one. Data that fits them is a list: pydantic would give an iterator
+#: that can be read only once and checks an element only when it is read, or would check nothing.
+ONE_BY_ONE = (Iterable, Iterator, Generator, AsyncIterable, AsyncIterator, AsyncGenerator)
 #: Plain types, and the annotations that all their values fit.
 PLAIN: Mapping[type, tuple[Any, ...]] = {
     int: (int,), float: (float,), bool: (bool,), str: (str,), dict: (dict, Mapping), list: (list, Sequence),
@@ -136,7 +150,8 @@ def converters(function: Callable[..., Any], target: str) -> dict[str, Converter
     """What converts the value of each parameter. Parameters that take any value have none; nor have those whose
     annotation cannot be resolved, or is no type that data can be converted to (a client, a data frame)."""
     found = {}
-    for name, annotation in annotations_of(function).types.items():
+    for name, written in annotations_of(function).types.items():
+        annotation = _with_lists(written)
         if any(annotation is one for one in ANYTHING):
             continue
         plain = _plain_type(annotation)
@@ -158,6 +173,17 @@ async def convert(arguments: dict[str, Any], by_name: Mapping[str, Converter]) -
             from anyio import to_thread  # `agentdeck check` reads annotations, and needs no event loop
 
             arguments[name] = await to_thread.run_sync(converter.convert, value)
+
+
+def _with_lists(annotation: Any) -> Any:
+    """The annotation with `list` in the place of each of ONE_BY_ONE."""
+    origin, inner = get_origin(annotation) or annotation, get_args(annotation)
+    if any(origin is one for one in ONE_BY_ONE):
+        return list[_with_lists(inner[0])] if inner else list  # type: ignore[misc]
+    with_lists = tuple(_with_lists(one) for one in inner)
+    if all(new is old for new, old in zip(with_lists, inner, strict=True)):
+        return annotation
+    return (Union if origin is UnionType else origin)[with_lists]
 
 
 def _plain_type(annotation: Any) -> type | None:

@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 
 from agentdeck.api.answering import answer_command
+from agentdeck.api.arguments import Kind, checked
 from agentdeck.api.execution import Execute, Execution, RunOptions
 from agentdeck.api.failures import RunBlocked, RunFailed
 from agentdeck.api.memory import RunMemory
@@ -40,6 +41,7 @@ from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
 from agentdeck.workflow.model import Data
 
+QUESTION = Kind("one of questions(), or the name of a step", lambda value: isinstance(value, Question | str))
 #: Questions that an error names.
 NAMED = 3
 
@@ -98,6 +100,7 @@ class Run:
             row = await store.read(Reader.run, self.id)
             return await store.read(recorded_questions, row) if row.state in LIVE else []
 
+    @checked()
     async def events(self, after: int = 0) -> AsyncIterator[RunEvent]:
         """Its events in order, from the one with the number `after` + 1, until the run has ended or drained.
 
@@ -132,8 +135,13 @@ class Run:
 
     # Steering it
 
+    @checked(question=QUESTION)
     async def answer(
-        self, question: Question | str, answer: bool | Mapping[str, Data] = True, *, task: str | None = None
+        self,
+        question: Question | str,
+        answer: bool | Mapping[str, Data] = True,
+        *,
+        task: int | str | None = None,
     ) -> None:
         """Answer a question: True, False, or a map of the values of its fields, which approves, unless its
         `approved` is False.
@@ -142,9 +150,10 @@ class Run:
         asks in several tasks. Raises UsageError where nothing asks there, or where the answer does not fit.
         """
         step = question if isinstance(question, str) else question.step
-        task = task if isinstance(question, str) else question.task
-        await self._send(answer_command(step, task, answer))
+        asked_in = _number(task) if isinstance(question, str) else question.task
+        await self._send(answer_command(step, asked_in, answer))
 
+    @checked()
     async def set_limit(self, name: str, value: Data) -> None:
         """Change a limit while the run executes: `workers`, `agents.extract.timeout`, `openai.requests`.
 
@@ -154,10 +163,11 @@ class Run:
         change = commands.limit_change(f"{name}={value}") if isinstance(value, str) else (name, value)
         await self._send(commands.set_limits(dict([change])))
 
-    async def cancel(self, task: str | None = None, step: str | None = None, *, now: bool = False) -> None:
+    @checked()
+    async def cancel(self, task: int | str | None = None, step: str | None = None, *, now: bool = False) -> None:
         """Cancel the run, a task of it, or a step. `now` kills programs without a grace period. A run that is
         over stays as it is."""
-        command = commands.cancel(task, step, now=now)
+        command = commands.cancel(_number(task), step, now=now)
         if task is None and step is None:
             await self._end_by(command)
         else:
@@ -176,23 +186,26 @@ class Run:
         """Go on after `pause`."""
         await self._send(commands.unpause())
 
-    async def retry_failed(self, *, agent: str | None = None, task: str | None = None) -> int:
+    @checked()
+    async def retry_failed(self, *, agent: str | None = None, task: int | str | None = None) -> int:
         """Run the failed steps again, and what depends on them; of one agent, of one task. Returns how many
         failed steps run again, 0 where there are none.
 
         A run that executes does so at once, in its process. One that is over begins again in this process, and
-        `result` waits for its new end. Needs a store.
+        `result` waits for its new end. Of two calls at once on a run that is over, one begins it, and the other
+        raises UsageError. Needs a store.
         """
         db = self._needs_store("retry")
         async with AsyncReader(db) as store:
             row = await store.read(Reader.run, self.id)
-            plan = await store.read(plan_failed, row, agent=agent, task=task)
+            plan = await store.read(plan_failed, row, agent=agent, task=_number(task))
         if plan.steps and row.state in LIVE:
             await self._send_to_owner(plan.command)
         elif plan.steps:
             await self._resume(db, row, reopened=plan.reopened)
         return len(plan.steps)
 
+    @checked()
     async def resume(self, *, accept_changes: bool = False) -> None:
         """Go on in this process with a run that was interrupted or drained. Needs a store.
 
@@ -204,6 +217,7 @@ class Run:
 
     # Its end
 
+    @checked()
     async def result(self, *, check: bool = True) -> Result:
         """Wait for the end of the run, and return its result. Cancelling this does not stop the run.
 
@@ -244,7 +258,7 @@ class Run:
         """Execute the run in this process, from now on. `last` is its last event so far."""
         earlier = self._execution
         if earlier is not None and not earlier.over:
-            raise UsageError(f"{self.id} is executing already")
+            raise UsageError(f"{self.id} is executing already: wait for its end (run.result()) before this")
         self._execution = Execution(self.id, self._options, self._memory if self.db is None else None, last)
         try:
             await self._execution.begin(execute)
@@ -375,6 +389,11 @@ class Run:
                 f" or give wait=True and call run.answer({first.step!r}, {answer})"
             )
         return with_db(text, str(self.db) if self.db is not None else "")
+
+
+def _number(task: int | str | None) -> str | None:
+    """The number of a task as the store has it."""
+    return None if task is None else str(task)
 
 
 def _report_nothing(text: str, details: Sequence[str]) -> None:

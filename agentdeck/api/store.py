@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
 from agentdeck.api.answering import Answers
+from agentdeck.api.arguments import Kind, checked, one_of
 from agentdeck.api.execution import RunOptions
 from agentdeck.api.records import task_of, tasks_in_order
 from agentdeck.api.run import Run
@@ -19,17 +21,20 @@ from agentdeck.errors import StoreError, UsageError
 from agentdeck.insight.step import recorded_story
 from agentdeck.insight.summary import summary
 from agentdeck.operations.letters import letter_document
-from agentdeck.operations.recorded_run import load_run
+from agentdeck.operations.recorded_run import STATES, load_run
 from agentdeck.operations.results import log_line, run_status
 from agentdeck.operations.settings import database
 from agentdeck.operations.step_page import step_document
 from agentdeck.store.async_reader import AsyncReader
+from agentdeck.store.letters import STATES as LETTER_STATES
 from agentdeck.store.reader import Reader
 
+ROW = Kind("a RunStatus, the last of the page before", lambda value: isinstance(value, RunStatus))
 #: Rows that are read together.
 PAGE = 500
 
 
+@checked()
 def open_store(path: str | Path | None = None) -> Store:
     """The store in a file; without a path the one that `agentdeck` uses (`AGENTDECK_DB`, or your data folder):
 
@@ -68,6 +73,7 @@ class Store:
 
     # Runs
 
+    @checked(state=one_of(STATES), before=ROW)
     async def runs(
         self,
         limit: int = 50,
@@ -76,13 +82,13 @@ class Store:
         state: str | None = None,
         tag: str | None = None,
         text: str | None = None,
-        since: float | None = None,
-        until: float | None = None,
+        since: datetime | float | None = None,
+        until: datetime | float | None = None,
         before: RunStatus | None = None,
     ) -> list[RunStatus]:
         """The newest runs that match, the newest first. `before` is the last one of the page before. `since` and
-        `until` bound their start, in seconds since the epoch. `text` is searched in id,
-        workflow, tags and file."""
+        `until` bound their start: a datetime (local time, where it names no zone), or seconds since the epoch.
+        `text` is searched in id, workflow, tags and file."""
         rows = await self._reader.read(
             Reader.runs,
             limit,
@@ -91,11 +97,12 @@ class Store:
             state=state,
             tag=tag,
             text=text,
-            since=since,
-            until=until,
+            since=_seconds(since),
+            until=_seconds(until),
         )
         return [run_status(row) for row in rows]
 
+    @checked()
     async def run(
         self,
         run: str = "last",
@@ -113,34 +120,40 @@ class Store:
         row = await self._reader.read(Reader.run, run)
         return Run(row.run, self.path, RunOptions(wait, answers, tags=row.tags), functions)
 
+    @checked()
     async def summary(self, run: str = "last") -> Summary:
         """A run as far as it has come: what `agentdeck show --json` prints."""
         return await self._reader.read(_summary, run)
 
+    @checked()
     async def results(self, run: str = "last") -> AsyncIterator[TaskResult]:
         """Each task of a run, as it is now, in the order of the tasks. They are read a page at a time."""
         row = await self._reader.read(Reader.run, run)
         async for task in tasks_in_order(self.path, row.run):
             yield task
 
-    async def task(self, run: str, task: str) -> TaskResult:
+    @checked()
+    async def task(self, run: str, task: int | str) -> TaskResult:
         """One task of a run, as it is now. Raises UsageError where it was not opened."""
         row = await self._reader.read(Reader.run, run)
-        found = await task_of(self.path, row.run, task)
+        found = await task_of(self.path, row.run, str(task))
         if found is None:
             raise UsageError(f"{row.run} has no task {task}; its tasks are numbered from 1")
         return found
 
-    async def steps(self, run: str = "last", task: str = "1") -> dict[str, StepResult]:
+    @checked()
+    async def steps(self, run: str = "last", task: int | str = "1") -> dict[str, StepResult]:
         """The steps of a task by name, as they are now."""
         return (await self.task(run, task)).steps
 
-    async def step(self, run: str, task: str, step: str) -> Step:
+    @checked()
+    async def step(self, run: str, task: int | str, step: str) -> Step:
         """All about one step: what it read, what it was asked to do, its attempts, its output."""
-        return step_document(await self._reader.read(recorded_story, run, task, step))
+        return step_document(await self._reader.read(recorded_story, run, str(task), step))
 
     # Records
 
+    @checked(state=one_of((*LETTER_STATES, None)))
     async def dead_letters(
         self, run: str | None = None, *, state: Literal["open", "retried", "closed", "dropped"] | None = "open"
     ) -> AsyncIterator[Letter]:
@@ -153,6 +166,7 @@ class Store:
                 yield letter_document(letter)
             after = page[-1].id
 
+    @checked()
     async def events(self, run: str = "last", *, after: int = 0) -> AsyncIterator[RunEvent]:
         """The events of a run after the one with this number, as far as they are recorded. `Run.events` waits for
         those that come."""
@@ -162,15 +176,21 @@ class Store:
                 yield RunEvent.model_construct(**row)
             after = page[-1]["seq"]
 
+    @checked()
     async def logs(
-        self, run: str = "last", *, agent: str | None = None, task: str | None = None, after: int = 0
+        self, run: str = "last", *, agent: str | None = None, task: int | str | None = None, after: int = 0
     ) -> AsyncIterator[LogLine]:
         """What agents logged, in order; of an agent, of a task, after the line with this id."""
         name = (await self._reader.read(Reader.run, run)).run
-        while page := await self._reader.read(Reader.logs, name, agent=agent, task=task, after=after, limit=PAGE):
+        of = None if task is None else str(task)
+        while page := await self._reader.read(Reader.logs, name, agent=agent, task=of, after=after, limit=PAGE):
             for line in page:
                 yield log_line(name, line)
             after = page[-1].id
+
+
+def _seconds(moment: datetime | float | None) -> float | None:
+    return moment.timestamp() if isinstance(moment, datetime) else moment
 
 
 def _summary(reader: Reader, run: str) -> Summary:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
-from agentdeck.errors import UsageError
+from agentdeck.api.arguments import checked
 from agentdeck.workflow.model import Data, Definition
 
 if TYPE_CHECKING:  # the engine is imported when a run starts: `agentdeck check` does without it
@@ -99,6 +99,7 @@ class Workflow:
             self._definition = define(self.name, self._settings, self._agents, self.functions, self._folder)
         return self._definition
 
+    @checked()
     def start(
         self,
         given: Mapping[str, Data] | None = None,
@@ -133,6 +134,7 @@ class Workflow:
         options = RunOptions(wait, answers, keep, tuple(tags), tuple(observers))
         return Start(partial(self._start, {**(given or {}), **inputs}, db, tasks, workers, options))
 
+    @checked()
     async def run(
         self,
         given: Mapping[str, Data] | None = None,
@@ -190,6 +192,7 @@ class Workflow:
         async with start as run:
             return await run.result(check=check)
 
+    @checked()
     def resume(
         self,
         run: str,
@@ -224,8 +227,6 @@ class Workflow:
         from agentdeck.engine.launch import run as execute
         from agentdeck.operations.launch import prepare_workflow
 
-        if options.keep < 0:
-            raise UsageError(f"keep={options.keep} is out of range: 0 or more results")
         launch = prepare_workflow(
             self.definition,
             self._folder,

@@ -100,6 +100,8 @@ def announcement(run: str, definition: Definition, event: ev.Event) -> str:
 class PlainNarrator:
     """Prints lines: the start, failures, every tenth of the tasks, pending approvals, changed limits, the end."""
 
+    title = "the progress on stderr"  # as an observer
+
     def __init__(self, definition: Definition, total: int | None, resumed: RunView | None) -> None:
         self.definition = definition
         self.total = total
@@ -183,6 +185,8 @@ class PlainNarrator:
 
 class LiveNarrator:
     """A display that follows the run: a bar and counts for each agent, then the last log lines of agents."""
+
+    title = "the progress on stderr"  # as an observer
 
     def __init__(self, definition: Definition, total: int | None, resumed: RunView | None) -> None:
         from rich.console import Console

@@ -11,13 +11,11 @@ from agentdeck.cli.error_output import hint
 from agentdeck.cli.options import db_option, json_option
 from agentdeck.cli.text_tables import out, print_document, table
 from agentdeck.insight.formatting import moment, seconds
-from agentdeck.operations.recorded_run import marks, open_store
+from agentdeck.operations.recorded_run import STATES, marks, open_store
 
 if TYPE_CHECKING:
     from agentdeck.documents.run import Runs
     from agentdeck.store.run_list import RunRow
-
-STATES = ("running", "paused", "interrupted", "done", "failed", "cancelled")
 
 
 @click.command()

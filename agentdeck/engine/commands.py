@@ -164,9 +164,12 @@ def _limit(command: Command, name: str, value: Data) -> ev.LimitChanged:
             raise UsageError(f"there is no limit {name}; there are {', '.join(_names(scheduler))}") from None
         old = getattr(rule, setting)
     least, most = range_of(name)
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+    numbers = int | float if name.endswith(".timeout") else int
+    fits = isinstance(value, numbers) and not isinstance(value, bool) and least <= value <= most
     if not fits and not (value is None and name.endswith(".max_parallel")):
-        allowed = f"{_shown(name, least)} to {_shown(name, most)}"
+        allowed = f"{_shown(name, least)} to {_shown(name, most)}" + (
+            ", a whole number" if numbers is int else ""
+        )
         raise UsageError(f"{name}={_shown(name, value)} is out of range: {allowed}")
     return ev.LimitChanged(at, name, old, value, who)
 

@@ -331,7 +331,10 @@ async def _observers(
         with anyio.CancelScope(shield=True):
             with suppress(StoreError):  # the run reports it
                 await anyio.to_thread.run_sync(storage.flush)
-            await anyio.to_thread.run_sync(feed.close)
+            try:
+                await anyio.to_thread.run_sync(feed.close)
+            finally:
+                feed.stop_waiting()  # the caller may be cancelled, and an observer may block for ever
 
 
 async def _execute(

@@ -41,7 +41,7 @@ class ObserverFeed:
 
     def add(self, observer: Observer) -> None:
         """Add an observer that the end of the run waits for."""
-        name = type(observer).__name__
+        name = getattr(observer, "title", type(observer).__name__)
         self._own.append(Subscription(name, lambda context: observer, self._context, self._warn))
 
     def add_plugin(self, name: str, factory: ObserverFactory) -> None:
@@ -73,7 +73,12 @@ class ObserverFeed:
         for one in chain(self._own, self._plugins):
             one.end()
         for one in self._own:
-            one.join(None)
+            if not one.join(PATIENCE):
+                self._warn(
+                    f"{self._context.run} is over and waits for {one.name}: in {PATIENCE:g} s it has not taken"
+                    f" the last {one.untaken:,} events"
+                )
+                one.join(None)
         until = time.monotonic() + PATIENCE
         for one in self._plugins:
             if not one.join(max(0.0, until - time.monotonic())):
@@ -81,6 +86,11 @@ class ObserverFeed:
                     f"observer {one.name} was still busy {PATIENCE:g} s after the end of the run:"
                     f" it has not taken {one.abandon():,} events"
                 )
+
+    def stop_waiting(self) -> None:
+        """Return from `close` now. Observers that are not done go on as long as the process lives."""
+        for one in chain(self._own, self._plugins):
+            one.stop_waiting()
 
 
 class Subscription:
@@ -103,6 +113,8 @@ class Subscription:
         self._behind = False
         self._left_out = False
         self._ending = threading.Event()
+        self._closed = False
+        self._awaited = threading.Event()  # `join` need not wait any longer
         # A daemon: an observer that blocks for ever must not keep the process from exiting.
         self._thread = threading.Thread(target=self._work, name=f"agentdeck-observer-{name}", daemon=True)
         self._thread.start()
@@ -129,14 +141,23 @@ class Subscription:
 
     def join(self, timeout: float | None) -> bool:
         """Wait until the observer has taken everything and is closed. Returns whether it is."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        self._awaited.wait(timeout)
+        return self._closed
+
+    def stop_waiting(self) -> None:
+        """Let `join` return now."""
+        self._awaited.set()
+
+    @property
+    def untaken(self) -> int:
+        """How many events it has not taken."""
+        return self._published - self._taken
 
     def abandon(self) -> int:
         """Leave the observer out from now on. Returns how many events it has not taken."""
         with self._changed:
             self._leave_out()
-            return self._published - self._taken
+            return self.untaken
 
     def _shrink(self) -> None:
         """Too many events wait: read them from the store later, or drop the oldest."""
@@ -160,6 +181,13 @@ class Subscription:
     # In the observer's thread -----------------------------------------------------------------------------
 
     def _work(self) -> None:
+        try:
+            self._observe()
+        finally:
+            self._closed = True
+            self._awaited.set()
+
+    def _observe(self) -> None:
         observer: Observer | None = None
         try:
             observer = self._factory(self._context)

@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeAlias
 from agentdeck import plugins
 from agentdeck.store.log_follower import EventBatch
 from agentdeck.workflow.model import Definition
+from agentdeck.workflow.wording import article
 
 __all__ = ["EventBatch", "Observer", "ObserverContext", "ObserverFactory", "Warn", "factories"]
 
@@ -82,7 +83,9 @@ def loaded() -> plugins.Loaded:
 
 def _factory(name: str, found: Any) -> ObserverFactory:
     if not callable(found):
-        raise plugins.PluginError(f"it names a {type(found).__name__}, not a function that returns an observer")
+        raise plugins.PluginError(
+            f"it names {article(type(found).__name__)}, not a function that returns an observer"
+        )
     factory: ObserverFactory = found
     return factory
 

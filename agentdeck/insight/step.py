@@ -11,6 +11,7 @@ from agentdeck.engine.resume import definition_of, nested_of
 from agentdeck.errors import AgentdeckError, Fault, UsageError
 from agentdeck.insight.prompt_text import asked
 from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.waits import STARTING
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
 from agentdeck.views.step_story import AttemptStory, StepStory
@@ -99,7 +100,11 @@ def attempt_line(one: AttemptStory, seconds: Callable[[float | None], str]) -> s
     if one.ended is not None:
         parts[0] += f" after {seconds(one.seconds)}"
     parts += _kind(one)
-    waits = [f"{seconds(time)} for {why}" for why, time in one.waits.items() if time >= 0.001]
+    waits = [
+        f"{seconds(time)} {'to start' if why == STARTING else f'for {why}'}"
+        for why, time in one.waits.items()
+        if time >= 0.001
+    ]
     if waits:
         parts.append("waited " + ", ".join(waits))
     elif one.waited >= 0.001:

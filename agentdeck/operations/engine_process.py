@@ -39,7 +39,7 @@ class EngineProcess:
     which explains an end before the run's row exists."""
 
     def __init__(self, run: str, arguments: Sequence[str]) -> None:
-        self.run = run
+        self.run, self.verb = run, arguments[0]
         self._stderr: IO[bytes] = tempfile.TemporaryFile(prefix="agentdeck-")  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", "agentdeck.cli.main", *arguments],

@@ -60,6 +60,7 @@ class OutFile:
     def __init__(self, name: str | None, db: Path, report: Callable[[str], None]) -> None:
         """Opens the file without changing it. Raises UsageError."""
         self.name = name
+        self.title = f"--out {name}"  # as an observer
         self.db = db
         self.report = report
         self.failed = False

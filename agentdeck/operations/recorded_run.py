@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from agentdeck.workflow.model import Data, Definition
 
 LIVE = ("running", "paused")
+#: The states of a run, as lists of runs show them.
+STATES = (*LIVE, "interrupted", "done", "failed", "cancelled")
 
 
 @contextmanager

@@ -59,7 +59,9 @@ def receiver(environment: Mapping[str, str]) -> Receiver:
     except ValueError:
         host, port = None, None
     if not host or parts.scheme not in ("http", "https"):
-        raise UsageError(f"{variable}={url}: this is no URL; give one like {DEFAULT_ENDPOINT}")
+        raise UsageError(
+            f"{variable}={url}: this is no http:// or https:// URL; give one like {DEFAULT_ENDPOINT}"
+        )
     if variable == ENDPOINT:
         url = url.removesuffix("/") + "/v1/traces"
     path = urlsplit(url).path

@@ -10,7 +10,7 @@ import inspect
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Optional, TypedDict
 
@@ -183,6 +183,30 @@ async def test_a_value_that_does_not_fit_is_named(function: Any, given: Data, me
         found = await fault(each, x=given)
         assert message in found.message
         assert (found.kind, found.retryable) == ("setup", False)
+
+
+async def test_what_is_read_one_by_one_is_a_list_that_was_checked() -> None:
+    def total(x: Iterable[int]) -> list[int]:
+        assert type(x) is list
+        return [sum(x), sum(x)]
+
+    def maybe(x: Iterable[int] | None) -> list[int]:
+        return total(x or [])
+
+    def lazily(x: Generator[int, None, None]) -> list[int]:
+        return total(x)
+
+    def nested(x: dict[str, Iterator[int]]) -> list[int]:
+        return total(x["all"])
+
+    def later(x: AsyncIterable[int]) -> Any:
+        return x
+
+    for function in (total, maybe, lazily):
+        assert await call(function, x=[1, "2", 3]) == [6, 6]
+        assert "1: Input should be a valid integer" in (await fault(function, x=[1, "two"])).message
+    assert await call(nested, x={"all": ["1", 2]}) == [3, 3]
+    assert await call(later, x=["1"]) == [1]
 
 
 async def test_a_default_is_not_converted_and_a_missing_value_is_missing() -> None:

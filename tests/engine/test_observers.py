@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import os
 import random
@@ -314,6 +315,27 @@ async def test_a_plugin_that_does_not_end_is_abandoned(
     until(lambda: not alive())
     assert len(stuck.batches) == 1, "it gets nothing more"
     assert stuck.closed
+
+
+async def test_an_observer_of_the_launch_is_waited_for_by_name_until_the_run_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observer_feed, "PATIENCE", 0.05)
+    release, warned = threading.Event(), list[str]()
+    stuck, db = EventCollector(lambda event: release.wait(30)), tmp_path / "deck.db"
+    launched_run = asyncio.create_task(launched(tmp_path, FAULTY, stuck, db=db, warned=warned.append))
+    await asyncio.to_thread(until, lambda: bool(warned))
+    assert re.fullmatch(
+        r"\w+ is over and waits for EventCollector: in 0.05 s it has not taken the last \d+ events", warned[0]
+    )
+    assert not launched_run.done(), "its data is essential"
+    launched_run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await launched_run
+    release.set()
+    until(lambda: not alive())
+    assert stuck.closed
+    assert len(warned) == 1
 
 
 async def test_a_plugins_observer_knows_the_run_it_is_made_for(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from agentdeck.command_hint import with_db
 from agentdeck.errors import Fault, UsageError
 from agentdeck.operations.span_export import SpansSent, export_spans
 from agentdeck.scheduler import events as ev
@@ -236,6 +237,7 @@ def test_a_receiver_that_refuses_is_named_and_gets_the_rest_later(db: Path, rece
     receiver.answers.append(400)
     with pytest.raises(ReceiverError, match=r"does not take the spans: 400 .*agentdeck otel export r1"):
         export(db)
+    assert with_db("agentdeck otel export last", "b.db") == "agentdeck otel export last --db b.db"
     assert receiver.requests == 1  # no answer makes a bad request better
     assert export(db).spans == len(receiver.spans) > 0
 
@@ -293,9 +295,9 @@ def test_standard_settings_are_honoured(db: Path, receiver: Receiver, monkeypatc
         (
             "OTEL_EXPORTER_OTLP_ENDPOINT",
             "localhost:4318",
-            "OTEL_EXPORTER_OTLP_ENDPOINT=localhost:4318: this is no URL",
+            "OTEL_EXPORTER_OTLP_ENDPOINT=localhost:4318: this is no http:// or https:// URL",
         ),
-        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://[::1", "this is no URL"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://[::1", "this is no http:// or https:// URL"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "agentdeck speaks http/protobuf only"),
     ],
 )

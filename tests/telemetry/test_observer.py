@@ -82,7 +82,7 @@ def test_a_receiver_that_is_down_does_not_fail_the_run(deck: Deck) -> None:
     [
         (
             {"OTEL_EXPORTER_OTLP_ENDPOINT": "localhost:4318"},
-            "OTEL_EXPORTER_OTLP_ENDPOINT=localhost:4318: this is no URL",
+            "OTEL_EXPORTER_OTLP_ENDPOINT=localhost:4318: this is no http:// or https:// URL",
         ),
         (
             {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "PYTHONPATH": "."},

@@ -31,6 +31,7 @@ from agentdeck.workflow.model import Data
 BEHIND = 0.2  # seconds between two frames of a run that is being caught up with
 COVERED = 1.0  # the same for a run behind a dialog: the whole screen is then painted each time
 OLD = 2.0  # seconds after which the age of what is shown is said
+FAILED = {"run": "The run stopped", "resume": "Resume failed", "retry": "Retry failed"}
 NOT_STARTED = (2, 3)  # exit codes of a process that never had the run: its arguments, or the store, are unusable
 HINT = 8.0  # seconds for which a hint is shown
 
@@ -166,7 +167,7 @@ class RunScreen(SizedScreen):
         if self.live.reading is not None:
             return "dim", f"{self.panes.header.reading_text} of {feed.known:,} events"
         if (refused := self._start_failure()) and row is not None and row.state not in ("running", "paused"):
-            return "failed", f"Resume failed: {refused}"
+            return "failed", refused
         if row is not None and row.state == "interrupted":
             return self._interrupted_notice()
         if time.monotonic() < self._hint_until:
@@ -182,11 +183,13 @@ class RunScreen(SizedScreen):
         return "interrupted", f"{self.run} {word}  ·  R resumes it"
 
     def _start_failure(self) -> str:
-        """Why the last process that was to go on with this run did not begin; empty where that is not so."""
+        """Why the last process that was to execute this run could not, and which verb that was; empty where that
+        is not so."""
         engine = self.console_app.engines.get(self.run)
         if engine is None or engine.ended not in NOT_STARTED:
             return ""
-        return engine.stderr_tail.rpartition("\n")[2] or f"its process ended with {engine.ended}"
+        why = engine.stderr_tail.rpartition("\n")[2].removeprefix("agentdeck: ")
+        return f"{FAILED[engine.verb]}: {why or f'its process ended with {engine.ended}'}"
 
     def _show_hint(self, text: str) -> None:
         self._hint, self._hint_until = text, time.monotonic() + HINT
