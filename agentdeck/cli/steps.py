@@ -7,6 +7,7 @@ import click
 from agentdeck.cli import complete
 from agentdeck.cli.options import db_option, json_option, run_argument
 from agentdeck.cli.text_tables import out, print_document
+from agentdeck.errors import UsageError
 from agentdeck.operations.recorded_run import LIVE, load_run, open_store, step_task, task_view
 from agentdeck.terminal_text import clean
 
@@ -14,10 +15,10 @@ from agentdeck.terminal_text import clean
 @click.command()
 @run_argument
 @click.argument("task", metavar="TASK")
-@click.argument("step", metavar="STEP", shell_complete=complete.agents)
+@click.argument("step", metavar="STEP", required=False, shell_complete=complete.agents)
 @db_option
 @json_option("Print one JSON object.")
-def step(run: str, task: str, step: str, db: str | None, as_json: bool) -> None:
+def step(run: str, task: str, step: str | None, db: str | None, as_json: bool) -> None:
     """Show one step: what it read, what it was asked to do, its attempts, its output.
 
     RUN is an id, the beginning of one, or `last`; TASK is a task's number (in a sub-workflow `1/review`);
@@ -31,6 +32,8 @@ def step(run: str, task: str, step: str, db: str | None, as_json: bool) -> None:
     from agentdeck.insight.step import recorded_story
     from agentdeck.operations.step_page import page, step_document
 
+    if step is None:
+        raise UsageError(f"TASK or STEP is missing: agentdeck step {run} TASK STEP; the first task is 1")
     with open_store(db) as reader:
         story = recorded_story(reader, run, task, step)
     if as_json:

@@ -42,4 +42,7 @@ def test_what_is_not_there_is_named(deck: Deck) -> None:
     missing = deck("step", "last", "1", "secnd")
     assert missing.returncode == 2
     assert "did you mean second?" in missing.stderr
+    short = deck("step", "last", "second")
+    assert short.returncode == 2
+    assert "TASK or STEP is missing: agentdeck step last" in short.stderr
     assert "no task 9" in deck("step", "last", "9", "first").stderr
