@@ -48,7 +48,8 @@ screenshots: $(READY)  ## the pictures of the README, from recorded runs
 	$(BIN)/python -m screenshots.draw
 
 # The tests of scheduler, limits, views, workflow and store that run in this process; no bounds on time under a tracer.
-COVERED := tests/scheduler tests/limits tests/views tests/workflow tests/store tests/insight tests/agents/test_http.py \
+COVERED := tests/scheduler tests/limits tests/views tests/workflow tests/store tests/insight \
+  $(addprefix tests/agents/test_,http.py kinds.py) \
   $(addprefix tests/engine/test_,rates.py refused.py estimate.py whole.py) \
   $(addprefix tests/api/test_,results.py run.py store.py questions.py)
 
