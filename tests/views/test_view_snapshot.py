@@ -60,7 +60,7 @@ def check(of: Definition, log: list[ev.Event], cuts: set[int]) -> None:
             assert content(one) == content(view)
 
 
-@settings(phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(phases=[Phase.explicit, Phase.reuse, Phase.generate], max_examples=settings().max_examples // 4)
 @given(agents=graphs(), tasks=st.integers(1, 3), acts=actions(), random=randoms())
 def test_a_restored_view_goes_on_as_the_whole_fold(
     agents: list[Agent], tasks: int, acts: list[Action], random: Random
