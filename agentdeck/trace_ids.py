@@ -1,6 +1,6 @@
 """Ids of traces and spans, derived from the names in a run.
 
-Whoever knows the run, task, step and attempt knows the ids: a command that an attempt starts gets them in
+The ids follow from the run, task, step and attempt: a command that an attempt starts gets them in
 `TRACEPARENT`, `agentdeck logs --json` shows them, and exporting a run twice gives the same spans. Nothing of
 OpenTelemetry is needed for that.
 """

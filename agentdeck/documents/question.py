@@ -1,4 +1,4 @@
-"""What a run asks a person."""
+"""A question of a run to its operator."""
 
 from __future__ import annotations
 

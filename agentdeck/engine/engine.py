@@ -194,7 +194,7 @@ class Engine:
 
     def _on_store_fault(self, error: StoreError | None) -> None:
         """A run that the operator paused stays paused when the store works again, and a draining one drains. The
-        operator is told at once: observers learn of the pause when it can be committed."""
+        pause is reported at once: observers receive its event only when it can be committed."""
         state = self.scheduler.state.status
         if self._finished.is_set():
             return

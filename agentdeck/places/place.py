@@ -25,7 +25,7 @@ class Place(ABC):
     """A place where attempts run, in one run. It is made when the first agent needs it.
 
     The engine decides everything about an attempt: when it starts, its clocks, retries, limits and `once`. A
-    place executes it at most once, and ends it when it is told to.
+    place executes it at most once, and ends it when it is cancelled.
     """
 
     @abstractmethod

@@ -22,7 +22,7 @@ from agentdeck.workflow.model import Definition, Prompt
 
 #: Spans of one request.
 BATCH = 512
-#: Seconds between two times that the store is told how far the export is. Where the process is killed between
+#: Seconds between two writes of the progress of the export into the store. Where the process is killed between
 #: them, the receiver gets some spans twice, with the same ids.
 SAVE = 2.0
 #: What the GenAI conventions call the providers of a deck, by their type.

@@ -91,7 +91,7 @@ class ObserverContract(Contract):
 
     def _pass_on(self, context: ObserverContext, batches: Sequence[EventBatch]) -> None:
         """Has an observer take the batches in a thread of its own, as a run does. Where it missed events, `close`
-        may raise an AgentdeckError that says what follows from that: the operator is told."""
+        may raise an AgentdeckError that says what is missing; the operator sees its message."""
         told = suppress(AgentdeckError) if any(batch.missed for batch in batches) else nullcontext()
 
         def run() -> None:

@@ -298,15 +298,15 @@ def test_a_plugin_that_cannot_use_its_keys_is_named(cli: Cli) -> None:
 
 
 def test_a_run_outlives_the_plugin_of_its_agents(cli: Cli) -> None:
-    (cli.folder / "w.yaml").write_text(WORKFLOW.replace("to: ada", "to: nobody"))
+    (cli.folder / "w.yaml").write_text(WORKFLOW.replace("to: ada", "to: unknown"))
     assert cli("run", "w.yaml").returncode == 1
 
     shown = cli("show", "last", packages=False)
     assert (shown.returncode, shown.stderr) == (0, "")
-    assert "nobody is there" in shown.stdout
+    assert "there is no recipient unknown" in shown.stdout
     step = cli("step", "last", "1", "tell", packages=False)
     assert step.returncode == 0
-    assert "nobody" in step.stdout
+    assert "unknown" in step.stdout
     assert cli("runs", packages=False).returncode == 0
 
     assert cli("retry", "last", packages=False).returncode == 1
