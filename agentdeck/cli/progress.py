@@ -64,10 +64,13 @@ def narrator(definition: Definition, total: int | None, *, resumed: RunView | No
     return PlainNarrator(definition, total, resumed)
 
 
+def attempts(view: RunView) -> int:
+    return sum(totals.attempts for totals in view.agents.values())
+
+
 def ending(view: RunView, state: str) -> str:
     """The result of a run in one line."""
-    attempts = sum(totals.attempts for totals in view.agents.values())
-    marks = plural(attempts, "attempt") + (f" · {word}" if (word := simulation(view)) else "")
+    marks = plural(attempts(view), "attempt") + (f" · {word}" if (word := simulation(view)) else "")
     return f"{view.run} {state} in {seconds(view.seconds)}: {task_counts(view.tasks)}, {marks}"
 
 
@@ -107,6 +110,7 @@ class PlainNarrator:
         self.total = total
         self.run = resumed.run if resumed else ""
         self.ended = resumed.tasks.ended if resumed else 0
+        self.begun = resumed is not None and attempts(resumed) > 0  # a new fork has not begun
         self.failed = resumed.tasks.failed if resumed else 0
         self.failures = 0
         self._reported_tenths = 0
@@ -152,7 +156,8 @@ class PlainNarrator:
                 workers = plural(_workers(event.limits), "worker")
                 self.say(f"{run} started: {event.workflow}, {workers}{tasks}{mark}")
             case ev.RunResumed():
-                self.say(f"{self.run} resumed, {plural(self.ended, 'task')} already ended")
+                ended = f", {plural(self.ended, 'task')} already ended" if self.ended or self.begun else ""
+                self.say(f"{self.run} {'resumed' if self.begun else 'started'}{ended}")
             case ev.RunUnpaused():
                 self.say("continued")
             case ev.LimitChanged(name=name, old=old, new=new) if event.who != AUTO:

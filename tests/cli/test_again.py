@@ -228,6 +228,8 @@ def test_a_fork_shares_what_came_before(deck: Deck) -> None:
     assert effects(deck) == {"extract": 2, "pay": 4, "ship": 2, "confirm": 2}
     new = newest(deck)
     assert new != run
+    assert f"{new} started" in done.stderr
+    assert "resumed" not in done.stderr
     assert state(deck, run) == "failed"
     first = json.loads(deck("events", new, "--json").stdout.splitlines()[0])
     assert (first["event"], first["origin"]) == ("run_started", run)
