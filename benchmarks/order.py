@@ -1,0 +1,215 @@
+"""How good the order is in which steps start: makespans on a virtual clock, beside the best known.
+
+    python -m benchmarks.order                 every group, with history and as a first run
+    python -m benchmarks.order --cases         also each case, the worst first
+    python -m benchmarks.order --seed 7        other generated graphs
+
+The scheduler itself is played. "With history" it knows how long each agent takes; in a "first run" it knows
+nothing. The best known is the best makespan that anything has found: the file of the recorded graphs, the
+lists below, the runs of the scheduler. `FIFO` starts steps as they become ready, with all tasks open. `task
+end` is the mean time at which a task ends, beside strict age: the older task first, in a task the longest
+remaining path.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from heapq import heappop, heappush
+from math import exp, log
+from typing import NamedTuple
+
+from agentdeck.agents.python import Python
+from agentdeck.scheduler import actions as act
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.program import Program
+from agentdeck.scheduler.scheduler import Scheduler
+from agentdeck.workflow import graph
+from agentdeck.workflow.model import Agent, Definition, Timeout
+from benchmarks.graphs import ORDER
+from benchmarks.order_graphs import WORKERS, Graph, graphs
+
+#: Seconds of `workflows/order.yaml`.
+TAKES = {"extract": 2.0, "payment": 1.5, "inventory": 2.0, "shipping": 1.0, "confirm": 1.0}
+#: Two makespans are the same within this factor.
+SAME = 1 + 1e-9
+
+
+class Case(NamedTuple):
+    """So many tasks of a graph at so many workers."""
+
+    group: str
+    graph: Graph
+    tasks: int
+    workers: int
+
+    @property
+    def bound(self) -> float:
+        """No schedule is shorter: the longest path, or all the work shared by the workers."""
+        work = self.tasks * sum(self.graph.seconds.values()) / self.workers
+        return max(self.graph.path(), work)
+
+
+class Played(NamedTuple):
+    """When a run ended, and when its tasks did on average."""
+
+    makespan: float
+    mean_end: float
+
+
+class Result(NamedTuple):
+    """A case, and what was played of it."""
+
+    case: Case
+    best: float
+    fifo: Played
+    by_age: Played
+    played: Played
+
+    @property
+    def ratio(self) -> float:
+        return self.played.makespan / self.best
+
+
+def play(case: Case, known: Mapping[str, float]) -> Played:
+    """Run the case on the scheduler, which knows these seconds of its agents."""
+    of, free = case.graph, Timeout(attempt=None)
+    agents = {
+        name: Agent(name, Python("m:f"), needs=tuple(above), timeout=free) for name, above in of.needs.items()
+    }
+    definition = Definition(of.name, agents)
+    scheduler = Scheduler(Program(definition, known), run="order", workers=case.workers)
+    now, opened, count, ended = 0.0, 0, 0, 0.0
+    ends: list[tuple[float, int, ev.StepStarted]] = []
+    todo: list[ev.Event | ev.Signal] = [ev.RunStarted(0.0, "order", of.name, "", {}, {})]
+    while True:
+        while todo:
+            for action in scheduler.handle(todo.pop(0)):
+                match action:
+                    case act.StartAttempt(started):
+                        count += 1
+                        heappush(ends, (now + of.seconds[started.agent], count, started))
+                    case act.PullTask():
+                        opened += 1
+                        more = opened <= case.tasks
+                        todo.append(
+                            ev.TaskOpened(now, str(opened), {}) if more else ev.TasksExhausted(now, case.tasks)
+                        )
+                    case act.Record(ev.TaskEnded()):
+                        ended += now
+                    case act.Finish():
+                        return Played(now, ended / case.tasks)
+        now = ends[0][0]
+        while ends and ends[0][0] == now:
+            done = heappop(ends)[2]
+            todo.append(ev.StepSucceeded(now, done.task, done.step, done.attempt))
+
+
+Key = Callable[[int, str], float]
+
+
+def listed(case: Case, key: Key | None) -> Played:
+    """A list schedule of all tasks at once: of what is ready, the least `key(task, agent)` starts first. None:
+    what became ready first."""
+    of, tasks = case.graph, range(case.tasks)
+    below = graph.dependents(of.needs)
+    missing = {(task, name): len(above) for task in tasks for name, above in of.needs.items()}
+    left = dict.fromkeys(tasks, len(of.needs))
+    ready: list[tuple[float, int, int, str]] = []
+    running: list[tuple[float, int, int, str]] = []
+    now, free, count, ended = 0.0, case.workers, 0, 0.0
+
+    def add(task: int, name: str) -> None:
+        nonlocal count
+        count += 1
+        heappush(ready, (0.0 if key is None else key(task, name), count, task, name))
+
+    for task in tasks:
+        for name, above in of.needs.items():
+            if not above:
+                add(task, name)
+    while ready or running:
+        while ready and free:
+            _, number, task, name = heappop(ready)
+            heappush(running, (now + of.seconds[name], number, task, name))
+            free -= 1
+        now = running[0][0]
+        while running and running[0][0] == now:
+            _, _, task, name = heappop(running)
+            free += 1
+            left[task] -= 1
+            ended += 0.0 if left[task] else now
+            for dependent in below[name]:
+                missing[task, dependent] -= 1
+                if not missing[task, dependent]:
+                    add(task, dependent)
+    return Played(now, ended / case.tasks)
+
+
+def measured(case: Case, known: Mapping[str, float]) -> Result:
+    """Play a case. The scheduler knows these seconds."""
+    of = case.graph
+    rank = graph.remaining(of.needs, of.seconds)
+    span = 2 * sum(of.seconds.values())
+    fifo = listed(case, None)
+    by_age = listed(case, lambda task, name: task * span - rank[name])
+    by_rank = listed(case, lambda task, name: -rank[name])
+    played = play(case, known)
+    found = [fifo.makespan, by_age.makespan, by_rank.makespan, played.makespan]
+    if case.tasks == 1 and case.workers in of.best:
+        found.append(of.best[case.workers])
+    return Result(case, min(found), fifo, by_age, played)
+
+
+def cases(seed: int) -> Iterator[Case]:
+    """Every case: each graph alone, two to eight tasks of it, and many orders."""
+    for group, of in graphs(seed):
+        for workers in WORKERS:
+            yield Case(f"{group}, 1 task", of, 1, workers)
+            for tasks in (2, 4, 8):
+                yield Case(f"{group}, 2 to 8 tasks", of, tasks, workers)
+    order = Graph("order", ORDER, TAKES, {})
+    yield Case("20 orders", order, 20, 16)
+    yield Case("200 orders", order, 200, 64)
+
+
+def mean(values: Iterable[float]) -> float:
+    """The geometric mean."""
+    logs = [log(value) for value in values]
+    return exp(sum(logs) / len(logs))
+
+
+def row(name: str, results: Sequence[Result]) -> str:
+    """One line on a group."""
+    worst = max(results, key=lambda result: result.ratio)
+    slower = sum(r.played.makespan > r.fifo.makespan * SAME for r in results)
+    ends = mean(r.played.mean_end / r.by_age.mean_end for r in results)
+    bound = mean(r.played.makespan / r.case.bound for r in results)
+    return (
+        f"{name:36} {len(results):5}  mean {mean(r.ratio for r in results):.4f}  worst {worst.ratio:.3f}"
+        f"  worse than FIFO {slower:3}  task end {ends:.3f}  / lower bound {bound:.4f}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="", help="groups that begin with this")
+    parser.add_argument("--cases", action="store_true", help="each case, the worst first")
+    given = parser.parse_args()
+    chosen = [case for case in cases(given.seed) if case.group.startswith(given.only)]
+    groups = list(dict.fromkeys(case.group for case in chosen))
+    for title, history in (("with history", True), ("first run", False)):
+        results = [measured(case, case.graph.seconds if history else {}) for case in chosen]
+        for group in groups:
+            print(row(f"{title}: {group}", [r for r in results if r.case.group == group]), flush=True)
+        if given.cases:
+            for r in sorted(results, key=lambda result: -result.ratio)[:30]:
+                print(
+                    f"    {r.ratio:.4f}  {r.case.graph.name}, {r.case.tasks} tasks, {r.case.workers} workers: "
+                    f"{r.played.makespan:.2f}, best {r.best:.2f}, FIFO {r.fifo.makespan:.2f}"
+                )
+
+
+if __name__ == "__main__":
+    main()
