@@ -45,9 +45,15 @@ def to_data(value: Any) -> Data:
         raise StepError("invalid", f"{place} {bad.what}") from None
 
 
+def is_short(value: Any) -> bool:
+    """Whether `to_data` of the value takes so little time that the event loop can do it. An object of unknown
+    size is not short."""
+    return room_left(value, SHORT) >= 0
+
+
 async def data_of(value: Any) -> Data:
-    """`to_data` for an event loop: in a thread where the value is large, or an object of unknown size."""
-    if room_left(value, SHORT) >= 0:
+    """`to_data` for an event loop: in a thread where the value is not short."""
+    if is_short(value):
         return to_data(value)
     return await anyio.to_thread.run_sync(to_data, value, abandon_on_cancel=True)
 

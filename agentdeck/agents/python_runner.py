@@ -19,7 +19,7 @@ from agentdeck.agents.frameworks.framework import CallInput, Framework, Result, 
 from agentdeck.agents.loop_interrupt import foreign
 from agentdeck.agents.output_capture import AttemptOutput, current
 from agentdeck.agents.parameters import Converter, convert, converters
-from agentdeck.agents.plain_data import data_of, to_data
+from agentdeck.agents.plain_data import data_of, is_short, to_data
 from agentdeck.agents.python import Python
 from agentdeck.agents.verb import AttemptContext, WorkflowContext
 from agentdeck.errors import StepError
@@ -102,11 +102,13 @@ class PythonVerb:
             if not self._async:
                 return await self._call_function(work)
             if self._bare:
-                return await data_of(await self._function())
-            arguments = self._arguments(work, None)
-            if self._converters:
-                await convert(arguments, self._converters)
-            return await data_of(await self._function(**arguments))
+                result = await self._function()
+            else:
+                arguments = self._arguments(work, None)
+                if self._converters:
+                    await convert(arguments, self._converters)
+                result = await self._function(**arguments)
+            return to_data(result) if is_short(result) else await data_of(result)
         except BaseException as error:
             raise contained(error) from None
         finally:

@@ -163,7 +163,8 @@ class AttemptRunner:
                 context.tier_up = outcome.call.tier_shift
                 context.expected_out = outcome.call.hold.likely_out
                 self._prompts[key] = context
-            await self._call_verb(verb, context, step, agent, outcome)
+            run = self._run_verb if agent.retry_rule is None else self._run_and_judge
+            await run(verb, context, step, agent, outcome)
         except asyncio.CancelledError:
             if key not in self._cancelled:
                 raise
@@ -226,17 +227,16 @@ class AttemptRunner:
             fault=step.fault.message if step.fault is not None and step.fault.kind == "invalid" else "",
         )
 
-    async def _call_verb(
+    async def _run_and_judge(
         self, verb: Verb, context: AttemptContext, step: Step, agent: PreparedAgent, outcome: _Outcome
     ) -> None:
         """Run the verb. Where it fails, the agent's own rule says whether that is worth another attempt."""
+        assert agent.retry_rule is not None
         try:
             await self._run_verb(verb, context, step, agent, outcome)
         except Deferred:
             raise
         except Exception as error:
-            if agent.retry_rule is None:
-                raise
             raised = error.exception if isinstance(error, StepError) else error
             fault = fault_of(error, "expression")
             outcome.fault = await agent.retry_rule.judge(fault, _id_of(context), context.log, raised)

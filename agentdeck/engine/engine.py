@@ -79,7 +79,6 @@ class Engine:
         self.storage = storage
         self.log = storage.log
         self.clock = clock
-        self.view = view
         self.abandoned = 0
         #: The error that ended the iteration over the tasks: what runs is finished, then the caller raises it.
         self.source_error: AgentdeckError | None = None
@@ -93,7 +92,7 @@ class Engine:
         self._on_line = on_line
         self._warn = warn
         self._starts: deque[act.StartAttempt] = deque()
-        self._idle: list[anyio.Event] = []
+        self._idle: list[asyncio.Future[None]] = []
         self._woken = 0
         self._workers: set[asyncio.Task[None]] = set()
         self._pulled = scheduler.state.opened
@@ -150,6 +149,11 @@ class Engine:
         if self._failure is not None:
             raise self._failure
         return self._state
+
+    @property
+    def view(self) -> RunView:
+        """The run's view after every event so far."""
+        return self.events.view
 
     @property
     def quiet(self) -> bool:
@@ -233,14 +237,12 @@ class Engine:
             self._timer.set()
 
     def _handle(self, event: ev.Event | ev.Signal) -> None:
-        seq, adaptive = self.scheduler.state.seq, self._adaptive
+        adaptive = self._adaptive
         for action in self.scheduler.handle(event):
             kind = type(action)
             if kind is act.Record:
                 recorded = action.event  # type: ignore[union-attr]
-                seq += 1
                 self.events.add(recorded)
-                self.view.apply(seq, recorded)
                 if adaptive is not None and (chosen := adaptive.see(recorded)) is not None:
                     self.feed(chosen)
                 if type(recorded) is ev.StepAnswered:
@@ -324,7 +326,9 @@ class Engine:
             want -= 1
             self._woken += 1
             if self._idle:
-                self._idle.pop().set()
+                wake = self._idle.pop()
+                if not wake.done():  # a worker that is cancelled at the end of the run
+                    wake.set_result(None)
             else:
                 worker = self._loop.create_task(self._work())
                 self._workers.add(worker)
@@ -347,9 +351,9 @@ class Engine:
                     since = time.monotonic()
             if self._finished.is_set():
                 return
-            wake = anyio.Event()
+            wake = self._loop.create_future()  # costs a quarter of an event
             self._idle.append(wake)
-            await wake.wait()
+            await wake
 
     def _worker_ended(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)

@@ -32,9 +32,11 @@ DELAY = 0.01
 
 
 class EventBuffer:
-    """Collects events and hands them to the log and the observers together. Events that no step depends on are
-    committed with later ones, as a commit of their own would delay the next result. Starts alone are never handed
-    over."""
+    """Collects events, hands them to the log and the observers together, then folds them into the run's view.
+    Events that no step depends on are committed with later ones, as a commit of their own would delay the next
+    result. Starts alone are never handed over.
+
+    No step waits for the view: it is folded while the disk writes. Reading `view` folds what is missing."""
 
     def __init__(
         self, scheduler: Scheduler, log: Log, observers: ObserverFeed, view: RunView, *, snapshots: bool
@@ -43,6 +45,7 @@ class EventBuffer:
         self._scheduler = scheduler
         self._log = log
         self._view = view
+        self._last = scheduler.state.seq  # the number of the last event added
         self._snapshots = snapshots
         self._next_snapshot = scheduler.state.seq + SNAPSHOT_EVERY
         self._observers = observers
@@ -54,11 +57,26 @@ class EventBuffer:
 
     def add(self, event: ev.Event) -> None:
         self._events.append(event)
+        self._last += 1
         kind = type(event)
         if kind is not ev.StepStarted:
             self._only_starts = False
             if kind not in DELAYED:
                 self._urgent = True
+
+    @property
+    def view(self) -> RunView:
+        """The run's view after every event that was added."""
+        self._fold(self._events)
+        return self._view
+
+    def _fold(self, events: list[ev.Event]) -> None:
+        """Apply the newest events, as far as the view does not have them."""
+        view, last = self._view, self._last
+        apply, seq = view.apply, view.seq
+        for event in events[len(events) - (last - seq) :] if seq < last else ():
+            seq += 1
+            apply(seq, event)
 
     def add_write(self, also: TableWrite) -> None:
         """Run this in the transaction of the events collected so far."""
@@ -86,12 +104,16 @@ class EventBuffer:
             self._timer = None
         events, self._events = self._events, []
         also, self._also = self._also, []
-        last = self._scheduler.state.seq
+        last = self._last
         if self._snapshots and (last >= self._next_snapshot or type(events[-1]) is ev.RunEnded):
+            self._fold(events)
             self._add_snapshot(also, last, at_end=type(events[-1]) is ev.RunEnded)
         first = last - len(events) + 1
         self._observers.hand_over(first, events)  # before the log, which may have committed them at once
-        self._log.append(self._scheduler.state.run, first, events, also)
+        try:
+            self._log.append(self._scheduler.state.run, first, events, also)
+        finally:
+            self._fold(events)
 
     def _add_snapshot(self, also: list[TableWrite], seq: int, *, at_end: bool) -> None:
         """Write a snapshot in the transaction of the last event that it has: both are on disk, or neither."""

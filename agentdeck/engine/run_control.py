@@ -27,7 +27,9 @@ class ControlledEngine(Protocol):
     """The engine as its control uses it. `post` may be called from any thread, `carry_out` on the run's loop."""
 
     scheduler: Scheduler
-    view: RunView
+
+    @property
+    def view(self) -> RunView: ...
 
     def post(self, make: Make) -> None: ...
 

@@ -183,8 +183,8 @@ def _estimate(value: Data, most: int) -> float:
     count = len(value)
     step = max(1, -(-count // most))
     size = 2.0
-    if isinstance(value, Mapping):
-        for key, item in islice(value.items(), 0, None, step):
+    if kind is dict or isinstance(value, Mapping):
+        for key, item in value.items() if step == 1 else islice(value.items(), 0, None, step):
             size += (len(key) + 4 + _estimate(item, below)) * step
     else:
         for item in value if step == 1 else value[::step]:
