@@ -199,9 +199,8 @@ class Run:
         async with AsyncReader(db) as store:
             row = await store.read(Reader.run, self.id)
             plan = await store.read(plan_failed, row, agent=agent, task=_number(task))
-        if plan.steps and row.state in LIVE:
-            await self._send_to_owner(plan.command)
-        elif plan.steps:
+            executed = await store.read(Reader.takes_commands, row)
+        if plan.steps and not (executed and await self._send_to_owner(plan.command, or_run_over=True)):
             await self._resume(db, row, reopened=plan.reopened)
         return len(plan.steps)
 
@@ -307,12 +306,16 @@ class Run:
         else:
             await self._send_to_owner(command)
 
-    async def _send_to_owner(self, command: RunCommand) -> None:
-        """Put a command into the store, and wait until the process that executes the run has carried it out."""
+    async def _send_to_owner(self, command: RunCommand, *, or_run_over: bool = False) -> bool:
+        """Put a command into the store, and wait until the process that executes the run has carried it out.
+        Raises UsageError where that is not possible; with `or_run_over`, returns False if the run has ended."""
         assert self.db is not None
         answer = await anyio.to_thread.run_sync(commands.send, self.db, self.id, command, current_author("api"))
+        if answer.run_over and or_run_over:
+            return False
         if not answer.ok:
             raise UsageError(with_db(answer.text, str(self.db)))
+        return True
 
     async def _row(self) -> RunRow:
         assert self.db is not None

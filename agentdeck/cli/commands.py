@@ -17,11 +17,16 @@ from agentdeck.operations.settings import database
 
 if TYPE_CHECKING:
     from agentdeck.operations.commands import RunCommand
+    from agentdeck.store.command_client import CommandAnswer
 
 
 def send(db: str | None, run: str, command: RunCommand, as_json: bool = False, by: str = "") -> int:
     """Send a command, wait for the answer and print it; returns the exit code. `by` is the name of --by."""
-    answer = commands.send(database(db), run, command, author(by))
+    return report(commands.send(database(db), run, command, author(by)), as_json)
+
+
+def report(answer: CommandAnswer, as_json: bool) -> int:
+    """Print the answer to a command; returns the exit code."""
     if as_json:
         from agentdeck.documents.command import Answer
 

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 import click
 
 from agentdeck.cli import complete
-from agentdeck.cli.commands import send
+from agentdeck.cli.commands import report
 from agentdeck.cli.error_output import say
 from agentdeck.cli.options import by_option, db_option, execution_options, json_option, run_argument
 from agentdeck.cli.text_tables import table
 from agentdeck.insight.formatting import plural
+from agentdeck.operations import commands
 from agentdeck.operations.author import author
-from agentdeck.operations.recorded_run import LIVE, known_agent, open_store, relocated
+from agentdeck.operations.recorded_run import known_agent, open_store, relocated
+from agentdeck.operations.settings import database
 
 if TYPE_CHECKING:
     from agentdeck.cli.run_session import ExecutionOptions
@@ -114,7 +116,7 @@ def show_plan(plan: RetryPlan) -> None:
 
 
 def execute(plan: RetryPlan, options: ExecutionOptions) -> int:
-    """Send the plan to the process that holds the run, or else execute it in this process until the run ends;
+    """Send the plan to the process that executes the run, or else execute it in this process until the run ends;
     returns the exit code."""
     from agentdeck.cli.run_session import conclude, refuse_out, resume_here
     from agentdeck.operations.retry import newest_letter, succeeded
@@ -122,9 +124,12 @@ def execute(plan: RetryPlan, options: ExecutionOptions) -> int:
     with open_store(options.db) as reader:
         row = reader.run(plan.run)
         newest = newest_letter(reader, plan.run)
-    if row.state in LIVE:
+        executed = reader.takes_commands(row)
+    if executed:
         refuse_out(row, options)
-        return send(options.db, plan.run, plan.command, options.as_json, by=options.by)
+        answer = commands.send(database(options.db), plan.run, plan.command, author(options.by))
+        if not answer.run_over:
+            return report(answer, options.as_json)
     finished = resume_here(row, options, plan.reopened)
     with open_store(options.db) as reader:
         good = finished.outcome.state == "failed" and succeeded(reader, plan, newest)

@@ -171,28 +171,31 @@ class DeckApp(App[None]):
     async def action_quit(self) -> None:
         """Close the console. Where runs that were started here still execute, ask what becomes of them; pressed
         again in that question it closes."""
-        from agentdeck.console.screens.dialogs import Choice, Confirm, ask
+        from agentdeck.console.screens.dialogs import Confirm
 
-        alive = [engine.run for engine in self.engines.values() if engine.ended is None]
-        if not alive or isinstance(self.screen, Confirm):
+        if all(engine.ended is not None for engine in self.engines.values()) or isinstance(self.screen, Confirm):
+            self.exit()
+        else:
+            self.run_worker(self._quit(), name="quit", group="quit", exclusive=True)
+
+    async def _quit(self) -> None:
+        from agentdeck.console.screens.dialogs import ask
+        from agentdeck.console.screens.quit_question import QuitQuestion, executing_runs
+
+        runs = await executing_runs(self.db, self.engines.values())
+        if not runs:
             self.exit()
             return
+        question = QuitQuestion(self.db, self.engines.values(), runs)
 
         def answered(choice: str) -> None:
             if choice == "keep":
                 self.exit()
             else:
-                command = partial(self._command_all, alive, choice)
+                command = partial(self._command_all, question.runs, choice)
                 self.run_worker(command, thread=True, name=f"{choice} and quit")
 
-        many = f"{len(alive)} runs are executing" if len(alive) > 1 else f"{alive[0]} is executing"
-        choices = [
-            Choice("keep", "k", "Keep running in the background", "open them again at any time"),
-            Choice("drain", "d", "Drain", "running steps finish; the runs can be resumed"),
-            Choice("cancel", "x", "Cancel", "stop everything; the runs cannot be resumed", danger=True),
-            Choice("", "s", "Stay here"),
-        ]
-        ask(self, Confirm("Close the console?", [f"{many} in the background."], choices), answered)
+        ask(self, question, answered)
 
     def _command_all(self, runs: list[str], verb: str) -> None:
         """In a thread: send a command to every run, then close."""

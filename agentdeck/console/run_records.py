@@ -13,8 +13,7 @@ from agentdeck.views.run_view import RunView
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agentdeck.operations.retry import RetryOption
-    from agentdeck.store.run_list import RunRow
+    from agentdeck.operations.retry import RetryOffer
     from agentdeck.views.step_story import StepStory
     from agentdeck.workflow.model import Approve
 
@@ -51,10 +50,8 @@ class RunRecords:
         not record the sub-workflow."""
         return await self._read(_approval, self.run, task, step)
 
-    async def retry_options(
-        self, task: str = "", agent: str = "", step: str = ""
-    ) -> tuple[RunRow, list[RetryOption]]:
-        """The run, and what of this selection can be retried."""
+    async def retry_options(self, task: str = "", agent: str = "", step: str = "") -> RetryOffer:
+        """What of this selection can be retried."""
         from agentdeck.operations.retry import retry_options
 
         return await self._read(retry_options, self.run, task, agent, step)

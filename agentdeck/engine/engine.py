@@ -166,6 +166,11 @@ class Engine:
         waiting = arriving or self._starts or self._woken or self._store_fault or scheduler.awaits_time
         return not (busy or waiting)
 
+    @property
+    def finished(self) -> bool:
+        """Whether the run has ended, drained or was stopped: nothing is carried out any more."""
+        return self._finished.is_set()
+
     def post(self, make: Make) -> None:
         """From any thread: have the scheduler handle the event that `make` returns for the current time."""
         self._loop.call_soon_threadsafe(lambda: self.feed(make(self.clock.now())))

@@ -47,6 +47,10 @@ from agentdeck.workflow.model import Data, Definition, restored
 
 #: Seconds between two checks of a lease that may have expired.
 LOOK = 0.5
+#: Seconds to wait for the process of a run that has ended, which closes what its agents shared, and between two
+#: checks of it.
+CLOSING = 20.0
+CLOSED = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: ReopenReques
     reused; attempts that were running are recorded as lost. Raises UsageError where another process executes the
     run, or where it has ended."""
     async with AsyncReader(wanted.db) as store:
-        row = await _observed(store, wanted.run)
+        row = await _released(store, await _observed(store, wanted.run))
         if row.state in ("running", "paused"):
             raise UsageError(f"{row.run} is running in process {row.pid} on {row.host}")
         if row.state not in ("interrupted", "drained") and again is None:
@@ -151,6 +155,20 @@ async def _observed(store: AsyncReader, run: str) -> RunRow:
         and not row.is_local
     ):
         await anyio.sleep(LOOK)
+        row = await store.read(Reader.run, row.run)
+    return row
+
+
+async def _released(store: AsyncReader, row: RunRow) -> RunRow:
+    """The run's row. Where its process has recorded the end of the run and holds it still, once that process has
+    released it."""
+    end = time.monotonic() + CLOSING
+    while (
+        row.state in ("running", "paused")
+        and not await store.read(Reader.takes_commands, row)
+        and time.monotonic() < end
+    ):
+        await anyio.sleep(CLOSED)
         row = await store.read(Reader.run, row.run)
     return row
 

@@ -79,6 +79,9 @@ def _update_row(engine: Engine, storage: RunStorage) -> None:
 
 
 async def _carry_out(engine: Engine, storage: RunStorage, store: AsyncReader) -> None:
+    """Carry out the commands that wait. Once the run has ended none is: `RunStorage.end` refuses the rest."""
+    if engine.finished:
+        return
     run, now = engine.scheduler.state.run, engine.clock.now()
     requests: list[Request] = await storage.call(lambda db: take_commands(db, run, now))
     reach_fault_point("command.taken")
@@ -88,6 +91,8 @@ async def _carry_out(engine: Engine, storage: RunStorage, store: AsyncReader) ->
                 engine.events.flush()
                 await storage.call(lambda db: None)  # all that was recorded is on disk
                 await restore_tasks(store, engine.scheduler, steps_of(dict(request.args or {})))
+            if engine.finished:  # by the command before this one, or while its tasks were read
+                return
             before = engine.view.state
             answer = engine.carry_out(request)
             if engine.view.state != before:

@@ -18,6 +18,7 @@ from agentdeck.processes.children import Children
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.store.async_reader import AsyncReader
+from agentdeck.store.commands import refuse_unanswered
 from agentdeck.store.lease import LOCAL_OWNERS
 from agentdeck.store.letters import Letter, add_letter, settle_letters
 from agentdeck.store.log import Log, MemoryLog, OnCommit, OnFault, TableWrite, call_and_wait
@@ -156,6 +157,8 @@ class RunStorage:
         def close(connection: sqlite3.Connection) -> None:
             set_run(connection, run, simulated=view.simulated, idle=view.idle)
             end_run(connection, run, state, view.now, counts, used)
+            why = f"{run} has ended ({state})" if state != "drained" else f"{run} was drained before this"
+            refuse_unanswered(connection, run, view.now, why)
             if state != "drained":  # a resumed run records them at its end
                 folder = folder_of(connection, run)
                 save_durations(connection, view.workflow, folder, {**seconds, WHOLE_TASK: work})

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,11 +36,11 @@ class LaunchRequest:
 
 
 class EngineProcess:
-    """A process that executes the verb in `arguments` for the run `run`. Its stderr goes into a temporary file,
-    which explains an end before the run's row exists."""
+    """A process that executes the verb in `arguments` for the run `run`, since `started` (time of day). Its
+    stderr goes into a temporary file, which explains an end before the run's row exists."""
 
     def __init__(self, run: str, arguments: Sequence[str]) -> None:
-        self.run, self.verb = run, arguments[0]
+        self.run, self.verb, self.started = run, arguments[0], time.time()
         self._stderr: IO[bytes] = tempfile.TemporaryFile(prefix="agentdeck-")  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", "agentdeck.cli.main", *arguments],

@@ -196,17 +196,23 @@ class RetryOption(NamedTuple):
     arguments: tuple[str, ...]
 
 
-def retry_options(
-    reader: Reader, run: str, task: str = "", agent: str = "", step: str = ""
-) -> tuple[RunRow, list[RetryOption]]:
-    """The row of a run, and the plans for a selection that reopen something, narrowest first. `agent` is a path
-    (`review/security`). Plans with equal steps appear once."""
+class RetryOffer(NamedTuple):
+    """What can be retried of a run. `executed`: its process does that, where it does not end before."""
+
+    row: RunRow
+    executed: bool
+    options: list[RetryOption]
+
+
+def retry_options(reader: Reader, run: str, task: str = "", agent: str = "", step: str = "") -> RetryOffer:
+    """The plans for a selection that reopen something, narrowest first. `agent` is a path (`review/security`).
+    Plans with equal steps appear once."""
     row = reader.run(run)
     options: list[RetryOption] = []
     for option in _options(reader, row, task, agent, _agent(step or agent.rpartition("/")[2])):
         if option.plan.steps and all(option.plan.steps != known.plan.steps for known in options):
             options.append(option)
-    return row, options
+    return RetryOffer(row, reader.takes_commands(row), options)
 
 
 def _options(reader: Reader, row: RunRow, task: str, path: str, agent: str) -> Iterator[RetryOption]:

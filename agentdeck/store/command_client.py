@@ -25,12 +25,14 @@ LOOK = 0.02
 
 class CommandAnswer(NamedTuple):
     """Whether a command was carried out, and a sentence about it. `seq` is the number of the run's last event at
-    that time; 0 without an answer."""
+    that time; 0 without an answer. `run_over`: no process executes the run, and none will carry the command out:
+    another process may, once it has taken the run."""
 
     run: str
     ok: bool
     text: str
     seq: int = 0
+    run_over: bool = False
 
 
 def send_and_wait(
@@ -40,8 +42,8 @@ def send_and_wait(
     UsageError for an unknown run, StoreError when the store cannot be read or written."""
     with closing(Reader(path)) as reader:
         row = reader.run(run)
-        if row.state not in ("running", "paused"):
-            return CommandAnswer(row.run, False, not_running(row))
+        if not reader.takes_commands(row):
+            return not_executed(row)
         command = _write(path, row.run, verb, dict(args), author, timeout)
         return _wait(reader, row, command, timeout)
 
@@ -60,23 +62,30 @@ def _wait(reader: Reader, row: RunRow, command: int, timeout: float) -> CommandA
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         row = reader.run(row.run)  # before the command: a run answers all of its commands before it ends
+        over = not reader.takes_commands(row)
         request = reader.command(command)
         if request is not None and request.answer is not None:
             answer = request.answer
-            text = _sentence(answer.get("answer"))
-            return CommandAnswer(row.run, bool(answer.get("ok")), text, int(answer.get("seq") or 0))
-        if row.state not in ("running", "paused"):
-            return CommandAnswer(row.run, False, not_running(row))
+            text, seq = _sentence(answer.get("answer")), int(answer.get("seq") or 0)
+            return CommandAnswer(row.run, bool(answer.get("ok")), text, seq, bool(answer.get("run_over")))
+        taken = request is not None and request.taken_at is not None
+        # A command that was taken is answered by then: it may be the one that ended the run.
+        if over and not (taken and row.state in ("running", "paused")):
+            return not_executed(row)
         time.sleep(LOOK)
     late = f"process {row.pid} on {row.host} has not answered within {timeout:g} s; it may still do so"
     return CommandAnswer(row.run, False, late)
 
 
-def not_running(row: RunRow) -> str:
-    """Why no process can be sent a command about this run."""
+def not_executed(row: RunRow) -> CommandAnswer:
+    """The answer where no process executes the run."""
     if row.state == "interrupted":
-        return f"{row.run} is interrupted: no process executes it; to continue it: agentdeck resume {row.run}"
-    return f"{row.run} has ended ({row.state})"
+        why = f"{row.run} is interrupted: no process executes it; to continue it: agentdeck resume {row.run}"
+    elif row.state in ("running", "paused"):
+        why = f"{row.run} has ended; process {row.pid} on {row.host} is closing"
+    else:
+        why = f"{row.run} has ended ({row.state})"
+    return CommandAnswer(row.run, False, why, run_over=True)
 
 
 def _sentence(answer: Data) -> str:

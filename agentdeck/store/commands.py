@@ -76,6 +76,15 @@ def refuse_commands(connection: sqlite3.Connection, run: str, now: float, why: s
     )
 
 
+def refuse_unanswered(connection: sqlite3.Connection, run: str, now: float, why: str) -> None:
+    """Refuses the commands that the owner of a run did not carry out before the run ended, taken or not: their
+    senders wait for an answer."""
+    connection.execute(
+        "UPDATE commands SET taken_at = coalesce(taken_at, ?), answer = ? WHERE run = ? AND answer IS NULL",
+        (now, text_of({"ok": False, "answer": why, "run_over": True}), run),
+    )
+
+
 def answer_command(connection: sqlite3.Connection, request: int, answer: Data) -> None:
     """Stores the answer to a command."""
     connection.execute("UPDATE commands SET answer = ? WHERE id = ?", (text_of(answer), request))

@@ -183,6 +183,16 @@ class Reader:
             f"no run {name} in {self.path}" + (f"; did you mean {near[0]}?" if near else "; see `agentdeck runs`")
         )
 
+    def takes_commands(self, row: RunRow) -> bool:
+        """Whether a process executes the run and carries out commands to it. A process whose run has ended by its
+        log holds the run until everything is closed, and starts nothing any more."""
+        return row.state in ("running", "paused") and self.ended_at(row.run) is None
+
+    def ended_at(self, run: str) -> float | None:
+        """When the run ended, by its log; None where it has not, or was continued."""
+        rows = self.select("SELECT kind, at FROM events WHERE run = ? ORDER BY seq DESC LIMIT 1", (run,))
+        return float(rows[0][1]) if rows and rows[0][0] == "run_ended" else None
+
     def definition(self, identity: str) -> dict[str, Data]:
         """A recorded workflow, as plain data. Raises UsageError if it is not known."""
         rows = self.select("SELECT text FROM definitions WHERE identity = ?", (identity,))

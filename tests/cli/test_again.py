@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from agentdeck.engine.run_storage import LEASE
 from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.events import Author
+from agentdeck.store.commands import put_command
 from agentdeck.store.reader import Reader
+from agentdeck.store.schema import open_for_writing
 from tests.cli.conftest import WHO, Deck
+from tests.slow_close import DECK as SLOW_CLOSE_DECK
+from tests.slow_close import let_close, write_slow_provider
 from tests.waiting import until
 
 #: `pay` works once there is a file `ok`, or with the input `ok`; every step leaves a line in `effects`.
@@ -542,3 +550,48 @@ def test_now_leaves_no_grace(deck: Deck, now: bool) -> None:
     assert deck("cancel", "last", *(["--now"] if now else [])).returncode == 0
     assert process.wait(20) == 1
     assert effects(deck).get("told", 0) == (0 if now else 1)
+
+
+ENDING = """
+agentdeck: 1
+name: ending
+agents:
+  pay: { retry: 1, command: [test, -e, ok] }
+  say: { prompt: "Say something." }
+"""
+
+
+def test_a_command_to_a_run_whose_process_is_ending_is_refused_and_a_retry_waits_for_it(deck: Deck) -> None:
+    packages = deck.folder / "packages"
+    write_slow_provider(packages)
+    deck.env["PYTHONPATH"] = f"{packages}{os.pathsep}{deck.env['PYTHONPATH']}"
+    deck.write("deck.yaml", SLOW_CLOSE_DECK)
+    deck.write("ending.yaml", ENDING)
+    first = deck.start("run", "ending.yaml", "--wait")
+    until(lambda: "run_ended" in deck.log())
+    first.send_signal(signal.SIGSTOP)  # it has seconds to close
+    run = json.loads(deck.log().splitlines()[0])["run"]
+    assert state(deck, run) == "running"
+
+    refused = deck("pause", run)
+    assert refused.returncode == 1
+    assert (
+        refused.stderr
+        == f"agentdeck: {run} has ended; process {first.pid} on {socket.gethostname()} is closing\n"
+    )
+    with closing(open_for_writing(deck.db)) as connection:  # as one that was sent just before the end
+        sent = put_command(connection, run, "pause", {}, Author("ada"), time.time())
+
+    deck.write("ok", "")
+    again = deck.start("retry", run, "--yes")
+    assert again.stderr is not None
+    assert again.stderr.readline() == f"{run}: 1 step of 1 task will run again\n"
+    let_close(packages)
+    first.send_signal(signal.SIGCONT)
+    assert first.wait(20) == 1
+    assert again.wait(20) == 0
+    assert state(deck, run) == "done"
+    with closing(Reader(deck.db)) as reader:
+        command = reader.command(sent)
+    assert command is not None
+    assert command.answer == {"ok": False, "answer": f"{run} has ended (failed)", "run_over": True}

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 from agentdeck.console.app import DeckApp
@@ -24,10 +19,10 @@ from agentdeck.console.status_lines import Notice
 from agentdeck.console.step_detail import StepDetail
 from agentdeck.engine.launch import Outcome
 from agentdeck.operations import engine_process
-from agentdeck.operations.engine_process import LaunchRequest
 from agentdeck.store.reader import Reader
 from agentdeck.views.step_story import StepStory
 from tests.console.conftest import newest, until
+from tests.console.steered import steered
 
 pytestmark = pytest.mark.anyio
 
@@ -46,67 +41,8 @@ agents:
 """
 
 
-class Steered:
-    """The run screen on a run that another process executes."""
-
-    def __init__(self, app: DeckApp, pilot: Pilot[None], db: Path) -> None:
-        self.app, self.pilot, self.db = app, pilot, db
-        assert isinstance(app.screen, RunScreen)
-        self.screen = app.screen
-
-    def state(self, step: str, task: str = "1") -> str:
-        view = self.screen.view
-        of = view.open.get(task) or view.failed.get(task)
-        found = of.steps.get(step) if of else None
-        return found.state if found else "waiting"
-
-    def select(self, agent: str = "", task: str = "", step: str = "") -> None:
-        self.screen.panes.select(Selection(agent, task, step))
-
-    async def until(self, holds: Callable[[], bool], seconds: float = 20.0) -> None:
-        await until(self.pilot, holds, seconds)
-
-    async def question(self) -> str:
-        """Wait for the question before something is done, and what it says it touches."""
-        await self.until(lambda: isinstance(self.app.screen, Confirm))
-        asked = self.app.screen
-        assert isinstance(asked, Confirm)
-        await self.pilot.pause()
-        return "\n".join((asked.title_text, *asked.touches, *(f"{c.title}: {c.help}" for c in asked.choices)))
-
-    async def back(self) -> None:
-        await self.until(lambda: self.app.screen is self.screen)
-
-
-@asynccontextmanager
-async def steered(
-    folder: Path, text: str = SHIP, tasks: int = 1, deck: str = "", size: tuple[int, int] = (140, 42)
-) -> AsyncIterator[Steered]:
-    """Launched from the console; killed in the end."""
-    file = folder / "w.yaml"
-    file.write_text(text, encoding="utf-8")
-    if deck:
-        (folder / "deck.yaml").write_text(deck, encoding="utf-8")
-    rows = folder / "t.jsonl"
-    rows.write_text("".join(json.dumps({"id": f"A-{n}"}) + "\n" for n in range(1, tasks + 1)), encoding="utf-8")
-    db = folder / "deck.db"
-    app = DeckApp(db)
-    async with app.run_test(size=size) as pilot:
-        app.start(lambda: engine_process.launch(db, file, LaunchRequest(tasks=rows, workers=8)))
-        await pilot.pause()
-        deck_ = Steered(app, pilot, db)
-        try:
-            await deck_.until(lambda: deck_.screen.panes.ready and deck_.screen.view.tasks.opened == tasks)
-            yield deck_
-        finally:
-            for engine in app.engines.values():
-                if engine.ended is None:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(engine.pid, signal.SIGKILL)
-
-
 async def test_a_step_is_skipped_a_join_released_and_the_approval_answered_with_its_form(tmp_path: Path) -> None:
-    async with steered(tmp_path) as deck:
+    async with steered(tmp_path, SHIP) as deck:
         pilot = deck.pilot
         await deck.until(lambda: deck.state("slow") == "running" and deck.state("sign") == "running")
 
@@ -156,7 +92,7 @@ async def test_a_step_is_skipped_a_join_released_and_the_approval_answered_with_
 
 
 async def test_tasks_are_hurried_and_cancelled_steps_too_and_an_agent_is_held(tmp_path: Path) -> None:
-    async with steered(tmp_path, tasks=3) as deck:
+    async with steered(tmp_path, SHIP, tasks=3) as deck:
         pilot, view = deck.pilot, deck.screen.view
         await deck.until(lambda: all(deck.state("slow", str(n)) == "running" for n in (1, 2, 3)))
         await pilot.press("H")  # no task is selected: nothing is asked for
@@ -194,7 +130,7 @@ async def test_tasks_are_hurried_and_cancelled_steps_too_and_an_agent_is_held(tm
 
 
 async def test_why_and_the_whole_story_of_a_step_that_runs(tmp_path: Path) -> None:
-    async with steered(tmp_path) as deck:
+    async with steered(tmp_path, SHIP) as deck:
         pilot = deck.pilot
         await deck.until(lambda: deck.state("slow") == "running")
         deck.select("tell")
@@ -322,7 +258,7 @@ async def test_a_providers_limit_shows_its_use_and_is_turned(tmp_path: Path) -> 
 
 
 async def test_verbs_are_typed_with_their_arguments(tmp_path: Path) -> None:
-    async with steered(tmp_path, tasks=2) as deck:
+    async with steered(tmp_path, SHIP, tasks=2) as deck:
         pilot, view = deck.pilot, deck.screen.view
         await deck.until(lambda: deck.state("slow", "2") == "running")
 

@@ -81,9 +81,15 @@ class SizedScreen(Screen[None]):
         return cast("ConsoleApp", self.app)
 
     def send_command(
-        self, run: str, command: RunCommand, then: Callable[[CommandAnswer], None] | None = None
+        self,
+        run: str,
+        command: RunCommand,
+        then: Callable[[CommandAnswer], None] | None = None,
+        *,
+        run_over: Callable[[], None] | None = None,
     ) -> None:
-        """Send a command to the owner of a run. Returns at once; the answer comes as a toast, and to `then`."""
+        """Send a command to the owner of a run. Returns at once; the answer comes as a toast, and to `then`.
+        Where no process executes the run any more, `run_over` is called instead, if it is given."""
 
         def work() -> None:
             from agentdeck.engine.author import current_author
@@ -97,6 +103,9 @@ class SizedScreen(Screen[None]):
             self.app.call_from_thread(show, answer)
 
         def show(answer: CommandAnswer) -> None:
+            if answer.run_over and run_over is not None:
+                run_over()
+                return
             text = clean(answer.text) + (f"  ·  #{answer.seq}" if answer.seq else "")
             if answer.ok:
                 self.app.notify(text, timeout=4)

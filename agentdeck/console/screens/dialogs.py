@@ -56,11 +56,17 @@ class Confirm(ModalScreen[str]):
     BINDINGS = bindings("confirm")
 
     def __init__(self, title: str, touches: Sequence[str], choices: Sequence[Choice]) -> None:
-        super().__init__(classes="danger" if any(choice.danger for choice in choices) else "")
+        super().__init__()
         self.title_text = clean(title)
+        self._own_keys = dict(self._bindings.key_to_bindings)
+        self._set(touches, choices)
+
+    def _set(self, touches: Sequence[str], choices: Sequence[Choice]) -> None:
         self.touches = [clean(line) for line in touches]
         self.choices = list(choices)
         self.cursor = 0
+        self.set_class(any(choice.danger for choice in choices), "danger")
+        self._bindings.key_to_bindings = dict(self._own_keys)
         for at, choice in enumerate(self.choices):
             take = Binding(choice.key, f"take({at})", choice.title, show=False, id=CHOICES[choice.key].id)
             self._bindings.key_to_bindings[choice.key] = [take]  # before a key that moves the cursor
@@ -71,6 +77,14 @@ class Confirm(ModalScreen[str]):
             yield Static(id="choices", markup=False)
 
     def on_mount(self) -> None:
+        self._draw_question()
+
+    def change(self, touches: Sequence[str], choices: Sequence[Choice]) -> None:
+        """Show other lines and choices: what the question is about has changed."""
+        self._set(touches, choices)
+        self._draw_question()
+
+    def _draw_question(self) -> None:
         styles = role_styles(self.app)
         text = Text(self.title_text, styles["title"])
         for line in self.touches:

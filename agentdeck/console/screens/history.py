@@ -161,7 +161,7 @@ class HistoryScreen(SizedScreen):
         """Read what failed, and offer to run it again."""
         app = self.console_app
         try:
-            _, found = await RunRecords(app.db, row.run).retry_options()
+            found = (await RunRecords(app.db, row.run).retry_options()).options
         except AgentdeckError as error:
             self._warn(str(error))
             return

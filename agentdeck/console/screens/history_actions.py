@@ -18,10 +18,9 @@ from agentdeck.insight.why import explain
 from agentdeck.operations import engine_process
 from agentdeck.operations.engine_process import EngineProcess
 from agentdeck.operations.recorded_run import step_task
-from agentdeck.store.run_list import RunRow
 
 if TYPE_CHECKING:
-    from agentdeck.operations.retry import RetryOption
+    from agentdeck.operations.retry import RetryOffer
 
 #: Starts an engine process that goes on with the run.
 StartEngine: TypeAlias = Callable[[Callable[[], EngineProcess]], None]
@@ -104,8 +103,8 @@ class HistoryActions:
         query = self._run.records.retry_options(target.task, target.agent, target.step)
         self._run.read(query, self._offer_retries, "retry")
 
-    def _offer_retries(self, options: tuple[RunRow, list[RetryOption]]) -> None:
-        row, found = options
+    def _offer_retries(self, offer: RetryOffer) -> None:
+        row, executed, found = offer
         interrupted = row.state == "interrupted"
         if not found:
             if interrupted:
@@ -118,8 +117,7 @@ class HistoryActions:
             Choice(str(at), str(at + 1), option.title, option.plan.summary) for at, option in enumerate(found)
         ]
         choices.append(Choice("", "n", "Do nothing"))
-        alive = row.state in ("running", "paused")
-        where = "its process will do this" if alive else "a new process will do this"
+        where = "its process will do this" if executed else "a new process will do this"
         touches = [f"{where}; earlier attempts stay recorded"]
 
         db, run = self._run.state.db, self._run.state.run
@@ -127,10 +125,13 @@ class HistoryActions:
         def answered(answer: str) -> None:
             if answer == "resume":
                 self.resume()
-            elif alive:
-                self._run.send(found[int(answer)].plan.command)
+                return
+            option = found[int(answer)]
+            retry = partial(self._start_engine, partial(engine_process.retry, db, run, option.arguments))
+            if executed:
+                self._run.send(option.plan.command, run_over=retry)
             else:
-                self._start_engine(partial(engine_process.retry, db, run, found[int(answer)].arguments))
+                retry()
 
         ask(self._run.screen, Confirm(f"Retry in {run}?", touches, choices), answered)
 

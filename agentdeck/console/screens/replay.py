@@ -115,7 +115,9 @@ class ReplayScreen(SizedScreen):
             self.panes.lines.append(lines[self._lines_shown : end])
             self._lines_shown = end
 
-    def refuse(self, command: RunCommand | Callable[[], EngineProcess], then: object = None) -> None:
+    def refuse(
+        self, command: RunCommand | Callable[[], EngineProcess], then: object = None, *, run_over: object = None
+    ) -> None:
         """Send no command, start no engine, and say so."""
         self.notify("a replay changes nothing; open the run itself for that", severity="warning")
 

@@ -29,9 +29,15 @@ T = TypeVar("T")
 
 class SendCommand(Protocol):
     """Sends a command to the process that executes the run. Returns at once; the answer is shown as a toast, and
-    `then` is called with it."""
+    `then` is called with it. Where the run ends before, `run_over` is called instead, if it is given."""
 
-    def __call__(self, command: RunCommand, then: Callable[[CommandAnswer], None] | None = None) -> None: ...
+    def __call__(
+        self,
+        command: RunCommand,
+        then: Callable[[CommandAnswer], None] | None = None,
+        *,
+        run_over: Callable[[], None] | None = None,
+    ) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
