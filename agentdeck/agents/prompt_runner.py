@@ -26,7 +26,7 @@ from agentdeck.providers.provider import (
     instruction,
     schema_of,
 )
-from agentdeck.providers.registry import ProviderRegistry, models_for
+from agentdeck.providers.registry import models_for
 from agentdeck.providers.tools import named
 from agentdeck.scheduler.tiers import tier_of
 from agentdeck.workflow.deck import Model
@@ -46,16 +46,7 @@ class PromptVerb:
         assert isinstance(agent.does, Prompt)
         self._does = agent.does
         self._context = context
-        self._registry = context.shared(
-            ProviderRegistry,
-            lambda: ProviderRegistry(
-                context.deck,
-                context.sleep,
-                keys=context.keys,
-                children=context.children,
-                closing=context.closing,
-            ),
-        )
+        self._registry = context.registry
         self._text = Template(agent.does.text)
         self._system = Template(agent.does.system or "")
         self._images = [Template(image) for image in agent.does.images]

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from agentdeck.agents.attempt_usage import CallUsage
 from agentdeck.processes.children import Children
@@ -16,6 +16,9 @@ from agentdeck.providers.provider import Closer, RateHeaders
 from agentdeck.scheduler.events import Usage
 from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import Agent, Data, Definition
+
+if TYPE_CHECKING:
+    from agentdeck.providers.registry import ProviderRegistry
 
 T = TypeVar("T")
 
@@ -118,3 +121,15 @@ class WorkflowContext:
             if close is not None:
                 self.closing.append((f"{kind.__module__}.{kind.__qualname__}", partial(close, found)))
         return found
+
+    @property
+    def registry(self) -> ProviderRegistry:
+        """The providers and the MCP servers of the deck, which all verbs of the run share."""
+        from agentdeck.providers.registry import ProviderRegistry
+
+        return self.shared(
+            ProviderRegistry,
+            lambda: ProviderRegistry(
+                self.deck, self.sleep, keys=self.keys, children=self.children, closing=self.closing
+            ),
+        )

@@ -27,6 +27,8 @@ DRAIN = 0.2
 LONGEST_MESSAGE = 32 * 1024 * 1024
 #: Bytes of stderr that a failure includes.
 STDERR_TAIL = 4_000
+#: Bytes of stderr that are read at once for the log of a step.
+STDERR_AT_ONCE = 64 * 1024
 
 _CLOSED = (anyio.ClosedResourceError, anyio.BrokenResourceError, OSError)
 
@@ -66,6 +68,16 @@ def stderr_tail(stderr: IO[bytes]) -> str:
     size = os.fstat(number).st_size
     tail = os.pread(number, STDERR_TAIL, max(0, size - STDERR_TAIL))
     return tail.decode("utf-8", "replace").strip()
+
+
+def stderr_from(stderr: IO[bytes], start: int) -> tuple[str, int]:
+    """The whole lines that the server has written to stderr from `start` on, and where the next one begins. Of
+    very much, only the end is read."""
+    number = stderr.fileno()
+    size = os.fstat(number).st_size
+    start = max(start, size - STDERR_AT_ONCE)
+    whole = os.pread(number, size - start, start).rpartition(b"\n")[0]
+    return (whole.decode("utf-8", "replace"), start + len(whole) + 1) if whole else ("", start)
 
 
 @asynccontextmanager

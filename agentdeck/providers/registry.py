@@ -67,14 +67,15 @@ def check_deck(deck: Deck, definitions: Iterable[Definition], env: Mapping[str, 
     UsageError for a tier, model or tool that is not in the deck, ProviderError for a missing key."""
     workflows = list(definitions)
     _check_secrets(deck, workflows, env)
-    agents = [a for one in workflows for a in one.agents.values() if isinstance(a.does, Prompt)]
-    if not agents or not deck.models:
-        return
-    for name in dict.fromkeys(name for one in workflows for name in one.limits.providers):
-        if name not in deck.providers:
-            fix = likely_fix(name, deck.providers) or f"it has {', '.join(deck.providers)}"
-            raise UsageError(f"limits: provider {name} is not in {_name(deck)}; {fix}")
-    faults = [*_provider_faults(deck, agents, env), *_tool_faults(deck, agents, env)]
+    agents = [agent for one in workflows for agent in one.agents.values()]
+    prompts = [agent for agent in agents if isinstance(agent.does, Prompt)] if deck.models else []
+    if prompts:
+        for name in dict.fromkeys(name for one in workflows for name in one.limits.providers):
+            if name not in deck.providers:
+                fix = likely_fix(name, deck.providers) or f"it has {', '.join(deck.providers)}"
+                raise UsageError(f"limits: provider {name} is not in {_name(deck)}; {fix}")
+    calling = [a for a in agents if deck.models or not isinstance(a.does, Prompt)]  # else prompts are simulated
+    faults = [*_provider_faults(deck, prompts, env), *_tool_faults(deck, calling, env)]
     if faults:
         raise ProviderError("\n".join(dict.fromkeys(faults)))
 
@@ -90,7 +91,7 @@ def _check_secrets(deck: Deck, definitions: Iterable[Definition], env: Mapping[s
                 raise UsageError(f"{use.agent}: the secret {use.name} is not in {_name(deck)}; {fix}")
             used[use.name] = None
         for agent in definition.agents.values():
-            for tool in agent.does.tools if isinstance(agent.does, Prompt) else ():
+            for tool in agent.does.mcp_tools():
                 values = _values_of(deck, tool.partition("/")[0])
                 used |= dict.fromkeys(name for value in values for name in SECRET_USE.findall(value))
     lacking = {name: what for name in used if (what := _lacking(deck.secrets[name], env))}
@@ -122,13 +123,12 @@ def _tool_faults(deck: Deck, agents: Sequence[Agent], env: Mapping[str, str]) ->
     """What is wrong with the MCP servers of these agents' tools. Raises UsageError for one that is not in the
     deck."""
     for agent in agents:
-        assert isinstance(agent.does, Prompt)
-        for tool in agent.does.tools:
+        for tool in agent.does.mcp_tools():
             name, slash, _ = tool.partition("/")
             if not slash:
                 raise UsageError(f"{agent.name}: {tool!r} is not a tool; write it as server/tool")
             if name not in deck.mcp:
-                raise UsageError(_unknown(agent, "tools: the server", name, deck.mcp, deck))
+                raise UsageError(_unknown(agent, "the MCP server", name, deck.mcp, deck))
             for value in _values_of(deck, name):
                 if what := missing(value, env):
                     yield f"tools of {name}: {what}"

@@ -1,15 +1,16 @@
-"""Tools for prompts, from the MCP servers of the deck (package `mcp`, an extra): their sessions and calls."""
+"""Tools of the MCP servers of the deck (package `mcp`, an extra): their sessions and calls."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
+import math
 import re
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -17,7 +18,7 @@ import anyio.to_thread
 from agentdeck.errors import StepError
 from agentdeck.processes.children import Children
 from agentdeck.providers.keys import KeyStore
-from agentdeck.providers.mcp_stdio import StdioServer, stderr_tail, stdio_server
+from agentdeck.providers.mcp_stdio import StdioServer, stderr_from, stderr_tail, stdio_server
 from agentdeck.providers.provider import ToolSpec
 from agentdeck.workflow.deck import McpServer
 from agentdeck.workflow.model import Data
@@ -25,6 +26,8 @@ from agentdeck.workflow.model import Data
 START = 30.0
 #: Seconds that a call may take without progress.
 CALL = 60.0
+#: Seconds between two looks for what a server has written to stderr.
+READ_STDERR = 0.2
 #: The largest number of pages that are read of a list of tools.
 MOST_PAGES = 100
 #: The code of the error that the package raises where the connection is gone.
@@ -35,8 +38,10 @@ MOST = 100_000
 #: The loggers of the package.
 LOGGERS = ("mcp", "client")
 
-#: Called with a progress message of a call.
+#: Called with a progress message of a call, or with what the server wrote to stderr.
 Progress = Callable[[str], None]
+#: What a server answers, as in the protocol: `content`, `structuredContent`, `isError`.
+CallResult: TypeAlias = Mapping[str, Data]
 
 
 class ToolResult(NamedTuple):
@@ -80,8 +85,18 @@ class Toolbox:
         is a result; an unreachable server raises StepError."""
         server, _, tool = name.partition("/")
         found = await self._server(server)
-        result = await found.call(tool, arguments, progress)
+        result = result_of(await found.call(tool, arguments, progress, CALL))
         return result._replace(text=self._keys.hide(result.text)[:MOST])
+
+    async def call_alone(
+        self, name: str, arguments: Mapping[str, Data], progress: Progress, written: Progress
+    ) -> CallResult:
+        """Call `server/tool` without a limit on its time, and return all it answers. `written` gets what the
+        server writes to stderr meanwhile; calls of one server at the same time share that."""
+        server, _, tool = name.partition("/")
+        found = await self._server(server)
+        async with found.stderr_to(written):
+            return await found.call(tool, arguments, progress, math.inf)
 
     async def close(self) -> None:
         servers, self._servers = self._servers, {}
@@ -118,6 +133,7 @@ class McpConnection:
         self._session: Any = None
         self._process: StdioServer | None = None
         self._stderr: IO[bytes] | None = None
+        self._stderr_read = 0
         self._fault: StepError | None = None
         self._up = anyio.Event()
         self._stop = anyio.Event()
@@ -135,16 +151,19 @@ class McpConnection:
         if not self._up.is_set():
             raise self._failure("network", f"did not start within {START:g} s")
 
-    async def call(self, tool: str, arguments: Mapping[str, Data], progress: Progress) -> ToolResult:
-        """The tool's result. Raises StepError of kind `network` where the server is lost."""
+    async def call(
+        self, tool: str, arguments: Mapping[str, Data], progress: Progress, patience: float
+    ) -> CallResult:
+        """The tool's result; `patience` is how many seconds it may take without progress. Raises StepError of
+        kind `network` where the server is lost."""
 
         async def progressed(done: float, total: float | None, message: str | None) -> None:
-            scope.deadline = anyio.current_time() + CALL
+            scope.deadline = anyio.current_time() + patience
             of = "" if total is None else f" of {total:g}"
             progress(self._keys.hide(f"{done:g}{of}" + (f" {message}" if message else "")))
 
         result: Any = None
-        with anyio.CancelScope(deadline=anyio.current_time() + CALL) as scope:
+        with anyio.CancelScope(deadline=anyio.current_time() + patience) as scope:
             try:
                 result = await self._unless_ended(
                     lambda: self._session.call_tool(tool, dict(arguments), progress_callback=progressed)
@@ -155,14 +174,41 @@ class McpConnection:
             except Exception as error:
                 code = getattr(getattr(error, "error", None), "code", CONNECTION_CLOSED)
                 if code != CONNECTION_CLOSED:  # the server refused the call, and still runs
-                    return ToolResult(f"the call was refused: {_first(error)}", True)
+                    return _failed(f"the call was refused: {_first(error)}")
                 if type(error).__name__ == "ValidationError":  # of pydantic, which the package parses with
-                    return ToolResult(f"the tool's answer cannot be read: {_first(error)}", True)
+                    return _failed(f"the tool's answer cannot be read: {_first(error)}")
                 self._stop.set()
                 raise self._failure("network", f"disconnected during {tool}: {_first(error)}") from None
         if result is None:
-            return ToolResult(f"the tool took more than {CALL:g} s without progress", True)
-        return result_of(result.model_dump(by_alias=True, mode="json"))
+            return _failed(f"the tool took more than {patience:g} s without progress")
+        document: CallResult = result.model_dump(by_alias=True, mode="json")
+        return document
+
+    @asynccontextmanager
+    async def stderr_to(self, written: Progress) -> AsyncIterator[None]:
+        """Pass on what the server writes to stderr while this is open."""
+        if self._stderr is None or self._process is None:
+            yield
+            return
+
+        async def follow() -> None:
+            while True:
+                await anyio.sleep(READ_STDERR)
+                self._pass_stderr(written)
+
+        task = asyncio.create_task(follow())
+        try:
+            yield
+        finally:
+            task.cancel()
+            self._pass_stderr(written)
+
+    def _pass_stderr(self, written: Progress) -> None:
+        if self._stderr is None:  # the session has ended
+            return
+        text, self._stderr_read = stderr_from(self._stderr, self._stderr_read)
+        if text:
+            written(self._keys.hide(text))
 
     async def close(self) -> None:
         self._stop.set()
@@ -320,7 +366,11 @@ def _first(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(text.split())}"[:300]
 
 
-def result_of(result: Mapping[str, Data]) -> ToolResult:
+def _failed(what: str) -> CallResult:
+    return {"content": [{"type": "text", "text": what}], "isError": True}
+
+
+def result_of(result: CallResult) -> ToolResult:
     parts = [_block(block) for block in result.get("content") or ()]
     if not parts and result.get("structuredContent") is not None:
         parts = [json.dumps(result["structuredContent"], ensure_ascii=False)]

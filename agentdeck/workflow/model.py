@@ -58,6 +58,10 @@ class Work:
         """The values whose strings may hold `${…}`. None: there is nothing to render."""
         return plain(self)
 
+    def mcp_tools(self) -> tuple[str, ...]:
+        """The tools of MCP servers that it may call, as `server/tool`."""
+        return ()
+
 
 #: Parameters of a function that mean the same in every workflow.
 KNOWN_PARAMETERS = ("inputs", "needs", "item", "previous", "ctx")
@@ -77,6 +81,9 @@ class Prompt(Work):
     images: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
     verb = "prompt"
+
+    def mcp_tools(self) -> tuple[str, ...]:
+        return self.tools
 
 
 @dataclass(frozen=True, slots=True)

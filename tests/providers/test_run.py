@@ -321,7 +321,7 @@ async def test_a_tool_that_is_not_there_is_told(place: Place) -> None:
     outcome = await place.asks("ok", ", tools: [sums/substract]")
     (fault,) = [event.fault for event in events_of(place, outcome, ev.AttemptFailed)]
     assert fault.message == "the MCP server sums has no tool substract; it has add, fail, token, die"
-    with pytest.raises(UsageError, match=r"the server sum is not in deck\.yaml; did you mean sums"):
+    with pytest.raises(UsageError, match=r"the MCP server sum is not in deck\.yaml; did you mean sums"):
         await place.asks("ok", ", tools: [sum/add]")
 
 
