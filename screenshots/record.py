@@ -27,8 +27,8 @@ import anyio
 
 from agentdeck.agents.simulate import Simulate
 from agentdeck.cli.demo import SEED, _order
+from agentdeck.engine import execution, run_storage
 from agentdeck.engine import launch as launching
-from agentdeck.engine import run_storage
 from agentdeck.engine.run_control import RunControl
 from agentdeck.operations.bundled_files import workflows
 from agentdeck.scheduler import events as ev
@@ -258,7 +258,7 @@ def _bring_up_to_date(connection: sqlite3.Connection, db: Path, run: str, held: 
 
 
 def record(to: Path) -> None:
-    launching.hold = _nobody  # type: ignore[attr-defined, assignment]
+    execution.hold = _nobody  # type: ignore[attr-defined, assignment]
     run_storage.Writer = AtOnce  # type: ignore[attr-defined]
     place = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(dir=place) as made:

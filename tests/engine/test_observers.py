@@ -71,7 +71,7 @@ def db(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
 def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, ObserverFactory]:
     """The observers of plugins, by name: as if each had an entry point."""
     found: dict[str, ObserverFactory] = {}
-    monkeypatch.setattr("agentdeck.engine.launch.factories", lambda warn: found)
+    monkeypatch.setattr("agentdeck.engine.execution.factories", lambda warn: found)
     return found
 
 
