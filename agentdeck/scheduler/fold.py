@@ -146,6 +146,7 @@ class Fold:
             program, age, past = above.program.nested[holder.acting.name], above.age, above.past
         else:
             state.opened += 1
+            state.open_tasks += 1
             age = state.opened
         task = state.tasks[event.task] = Task(event.task, age, program, event.inputs, event.parent, past)
         state.closed.pop(event.task, None)
@@ -178,9 +179,8 @@ class Fold:
             finished.popleft()
         if len(self.timers) + len(self.queue) > self._most_entries:
             self._drop_stale()
-        if task.busy:
-            state.busy_tasks -= 1
         if task.parent is None:
+            state.open_tasks -= 1
             state.failed_tasks += event.state == FAILED
             state.cancelled_tasks += event.state == CANCELLED
         if task.id not in state.closed:

@@ -141,6 +141,7 @@ class Reopener:
         state = self._state
         task = state.tasks[name] = state.closed.pop(name)
         if task.parent is None:
+            state.open_tasks += 1
             state.failed_tasks -= task.ended == FAILED
             state.cancelled_tasks -= task.ended == CANCELLED
         return task

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from agentdeck.scheduler.budget_accounts import BudgetAccounts
 from agentdeck.scheduler.program import Program, Rule
-from agentdeck.scheduler.state import BUSY, WAITING, Step, Task, root_of
+from agentdeck.scheduler.state import WAITING, Step, Task, root_of
 from agentdeck.workflow.model import Data
 
 
@@ -19,8 +19,8 @@ class RunState:
     """What the recorded events of a run add up to.
 
     Tasks that end are dropped, except those named in `keep`: they stay in `closed`, so that their steps can be
-    reopened. Invariants after every event: `busy_tasks` counts the tasks with a busy step; `running` holds
-    exactly the steps with a live attempt that holds a worker.
+    reopened. Invariants after every event: `open_tasks` counts the open tasks of the run itself, without those
+    nested in them; `running` holds exactly the steps with a live attempt that holds a worker.
     """
 
     def __init__(self, program: Program, *, run: str = "", workers: int = 8, keep: Container[str] = ()) -> None:
@@ -40,7 +40,7 @@ class RunState:
         self.hurried = 0
         self.failed_tasks = 0
         self.cancelled_tasks = 0
-        self.busy_tasks = 0
+        self.open_tasks = 0
         self.sequential = False
         self.accounts = BudgetAccounts(program.definition.budget)
         self.changed_limits: dict[str, Data] = {}
@@ -80,19 +80,8 @@ class RunState:
     # Changing
 
     def move(self, step: Step, state: str) -> None:
-        """Change a step's state, and count the busy steps of its task."""
-        was, now = step.state in BUSY, state in BUSY
+        """Change a step's state."""
         step.state = state
-        if was != now:
-            task = step.task
-            if now:
-                task.busy += 1
-                if task.busy == 1:
-                    self.busy_tasks += 1
-            else:
-                task.busy -= 1
-                if task.busy == 0:
-                    self.busy_tasks -= 1
 
     def restore(self, tasks: Mapping[str, Task]) -> None:
         """Hold ended tasks in memory, so that their steps can be reopened."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from heapq import heappop
+from typing import Final
 
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler.attempts import Attempts
@@ -13,6 +14,9 @@ from agentdeck.scheduler.ready_queue import ReadyQueue
 from agentdeck.scheduler.recorder import Recorder
 from agentdeck.scheduler.reservations import Reservations
 from agentdeck.scheduler.run_state import RunState
+
+#: So many tasks are open at most for each worker, where the tasks that are open already cannot go on.
+OPEN_PER_WORKER: Final = 16
 
 
 @dataclass(slots=True, eq=False)
@@ -67,12 +71,15 @@ class Starter:
         return dropped
 
     def _pull(self, free: int) -> None:
-        """Ask for a task for each free worker, while fewer than workers + 1 tasks are busy. So tasks end early
-        instead of all being open at once."""
+        """Ask for a task for each free worker: all steps that may start have started. A step that waits for its
+        needs to reach the disk starts next, so a worker is left to it, and one more task is opened than workers
+        are left. Steps that wait for anything else (a backoff, a provider, an answer, `max_parallel`) do not hold
+        up further tasks until OPEN_PER_WORKER are open. So tasks end early instead of all being open at once."""
         state = self._state
         if state.exhausted or self._cancellation.of_run:
             return
-        wanted = min(free, state.workers + 1 - state.busy_tasks)
+        most = OPEN_PER_WORKER * state.workers - state.open_tasks
+        wanted = min(free, free + 1 - len(self._queue.uncommitted), most)
         while self.pulling < wanted:
             self.pulling += 1
             self._recorder.request(act.PullTask())

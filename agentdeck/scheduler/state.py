@@ -19,9 +19,6 @@ ENDED = frozenset({DONE, FAILED, SKIPPED, CANCELLED})
 # task, an operator). DEFERRED: it waits for something outside the run, such as the holder of its `once` key.
 HELD, BETWEEN, OPEN, DEFERRED = "held", "between", "open", "deferred"
 
-#: States in which a step runs or could run without waiting for another step of its task.
-BUSY = frozenset({READY, RUNNING, HELD, BETWEEN, DEFERRED})
-
 
 class AllTasks(Container[str]):
     """Contains every task id: a fold that is given it keeps all tasks that have ended."""
@@ -92,11 +89,11 @@ class Step:
 
 
 class Task:
-    """One unit of work in the graph. `left` counts steps that have not ended, `busy` those in a state of BUSY.
-    `ended` is the final state, empty while the task is open. `past` counts, by path, the attempts of steps that
-    were dropped from memory; a nested task shares it with the task that contains it."""
+    """One unit of work in the graph. `left` counts steps that have not ended. `ended` is the final state, empty
+    while the task is open. `past` counts, by path, the attempts of steps that were dropped from memory; a nested
+    task shares it with the task that contains it."""
 
-    __slots__ = ("age", "busy", "ended", "extra", "id", "inputs", "left", "parent", "past", "program", "steps")
+    __slots__ = ("age", "ended", "extra", "id", "inputs", "left", "parent", "past", "program", "steps")
 
     def __init__(
         self,
@@ -118,7 +115,6 @@ class Task:
         ]
         self.extra: dict[str, Step] = {}
         self.left = program.size
-        self.busy = 0
         self.ended = ""
 
     def step(self, key: str) -> Step | None:

@@ -46,11 +46,11 @@ def begin(deck: Deck, url: str, how: str, key: str) -> subprocess.Popen[str]:
 def test_a_wrong_key_parks_says_what_to_do_and_goes_on_once_it_is_mended(deck: Deck, url: str) -> None:
     key = deck.write("key", BAD)
     process = begin(deck, url, f"keyed-{GOOD}", f'{{ command: [cat, "{key}"] }}')
-    until(lambda: "waiting    " in deck("show", "last").stdout)
+    until(lambda: "12 steps: " in deck("show", "last").stdout)
     stopped = "far is stopped (auth): far answered 401: Incorrect API key provided: [key]"
     shown = deck("show", "last").stdout
     run = shown.split()[0]
-    assert f"5 steps: {stopped}; check this provider's `key` in the deck\n" in shown
+    assert f"12 steps: {stopped}; check this provider's `key` in the deck\n" in shown
     assert stopped in deck("why", "last", "a").stdout
     assert stopped in deck("limits", "last").stdout
     key.write_text(GOOD)
@@ -67,12 +67,12 @@ def test_a_wrong_key_parks_says_what_to_do_and_goes_on_once_it_is_mended(deck: D
 def test_a_wrong_key_from_the_environment_is_mended_by_draining(deck: Deck, url: str) -> None:
     deck.env["FAR_KEY"] = BAD
     process = begin(deck, url, f"keyed-{GOOD}", '"${env.FAR_KEY}"')
-    until(lambda: "waiting    " in deck("show", "last").stdout)
+    until(lambda: "12 steps: " in deck("show", "last").stdout)
     assert "then agentdeck resume" in deck("show", "last").stdout
     assert deck("drain", "last").returncode == 0
     _, said = process.communicate(timeout=30)
     assert "with the right key" in said
-    assert "12 tasks: 0 done, 5 open, 7 not started" in said
+    assert "0 tasks done, 12 open" in said
     again = deck("resume", "last", FAR_KEY=GOOD)
     assert again.returncode == 0
     assert "12 tasks done" in again.stderr
@@ -80,7 +80,7 @@ def test_a_wrong_key_from_the_environment_is_mended_by_draining(deck: Deck, url:
 
 def test_a_provider_that_says_slower_is_told_in_plain_words(deck: Deck, url: str) -> None:
     process = begin(deck, url, "slower-30", "none-needed")
-    until(lambda: "waiting    " in deck("show", "last").stdout)
+    until(lambda: "12 steps: " in deck("show", "last").stdout)
     assert "far is not called for now: the server asked to wait 30s" in deck("show", "last").stdout
     assert "far is not called for now: the server asked to wait 30s" in deck("limits", "last").stdout
     said = deck("why", "last", "a").stdout

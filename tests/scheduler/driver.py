@@ -16,7 +16,7 @@ from agentdeck.scheduler.fold import Fold, rebuild_task
 from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.run_state import RunState
 from agentdeck.scheduler.scheduler import Scheduler
-from agentdeck.scheduler.state import BUSY, DONE, ENDED, OPEN, RUNNING, AllTasks, Step, root_of
+from agentdeck.scheduler.state import DONE, ENDED, OPEN, RUNNING, AllTasks, Step, root_of
 from agentdeck.workflow.model import Agent, Budget, Data, Definition, Prompt, ProviderLimits, Rate
 
 Plan = Callable[[ev.StepStarted], tuple[float, Fault | object]]
@@ -286,9 +286,8 @@ def check(scheduler: Scheduler, released: set[tuple[str, str]]) -> None:
     steps = [step for task in scheduler.state.tasks.values() for step in task.all_steps()]
     running = {step for step in steps if step.state == RUNNING}
     assert running == scheduler.state.running
-    assert scheduler.state.busy_tasks == sum(task.busy > 0 for task in scheduler.state.tasks.values())
+    assert scheduler.state.open_tasks == sum(task.parent is None for task in scheduler.state.tasks.values())
     for task in scheduler.state.tasks.values():
-        assert task.busy == sum(step.state in BUSY for step in task.all_steps())
         assert task.left == sum(s is not None and s.state not in ENDED for s in task.steps)
     programs = [scheduler.state.program, *scheduler.state.program.nested.values()]
     for rule in (rule for program in programs for rule in program.rules):
@@ -319,7 +318,7 @@ def snapshot(state: RunState) -> dict[str, Data]:
         "workers": state.workers,
         "exhausted": state.exhausted,
         "running": sorted((s.task.id, s.key, s.attempt) for s in state.running),
-        "busy": state.busy_tasks,
+        "open": state.open_tasks,
         "accounts": ledgers(state.accounts),
         "changed_limits": dict(state.changed_limits),
         "timeouts": [rule.attempt_timeout for rule in state.program.rules],

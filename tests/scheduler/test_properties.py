@@ -65,7 +65,7 @@ def test_every_run_ends_and_every_promise_holds(
         ends = {e.task: e.state for e in player.log if isinstance(e, ev.TaskEnded) and "/" not in e.task}
         assert player.scheduler.state.failed_tasks == list(ends.values()).count("failed")
         assert player.scheduler.state.cancelled_tasks == list(ends.values()).count("cancelled")
-        assert player.scheduler.state.busy_tasks == 0
+        assert player.scheduler.state.open_tasks == 0
     over: set[tuple[str, str]] = set()
     failed: Counter[tuple[str, str]] = Counter()
     live = Live(agents, workers, mode)

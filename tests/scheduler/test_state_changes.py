@@ -71,7 +71,7 @@ def whole(state: RunState) -> dict[str, Data]:
     all that were not, as before, but not in its place among those that were: that is no part of its own
     events."""
     tasks = {
-        task.id: [max(task.age, -1), task.inputs, task.parent, task.left, task.busy, sorted(task.extra)]
+        task.id: [max(task.age, -1), task.inputs, task.parent, task.left, sorted(task.extra)]
         for task in state.tasks.values()
     }
     rules = [
@@ -80,7 +80,7 @@ def whole(state: RunState) -> dict[str, Data]:
     ]
     names = (
         "run", "workers", "seq", "status", "paused", "pause_reason", "exhausted", "opened", "hurried",
-        "failed_tasks", "cancelled_tasks", "busy_tasks", "sequential", "changed_limits",
+        "failed_tasks", "cancelled_tasks", "open_tasks", "sequential", "changed_limits",
     )  # fmt: skip
     fields = {name: getattr(state, name) for name in names}
     return {**fields, "tasks": tasks, "rules": rules, "accounts": ledgers(state.accounts)}
