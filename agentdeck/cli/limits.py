@@ -14,6 +14,7 @@ from agentdeck.cli.options import command_options, json_option, run_argument
 from agentdeck.cli.text_tables import cut, out, print_document, table
 from agentdeck.errors import UsageError
 from agentdeck.insight.formatting import format_span, plural
+from agentdeck.insight.limits import held_by
 from agentdeck.operations import commands
 from agentdeck.operations.commands import RATES
 from agentdeck.operations.recorded_run import LIVE, load_run, open_store
@@ -160,7 +161,9 @@ def _use_of_provider(name: str, value: Data, view: RunView, used: Mapping[str, f
         over = isinstance(value, int) and used[name] > value
         texts.append(f"{used[name]:,.0f}{most}{' draining' if over else ''}")
     held = sum(
-        step.state == "ready" and step.reason in limit.split("_") and step.why.startswith(f"{provider}:")
+        step.state == "ready"
+        and step.why.startswith(f"{provider}:")
+        and (step.reason in limit.split("_") or held_by(step.reason, step.why) == name)
         for task in view.open.values()
         for step in task.steps.values()
     )

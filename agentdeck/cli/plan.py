@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,8 @@ from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
     from agentdeck.insight.plan import Plan
-    from agentdeck.workflow.model import Definition
+    from agentdeck.workflow.deck import Deck
+    from agentdeck.workflow.model import Agent, Definition
 
 
 @click.command()
@@ -43,7 +44,9 @@ def plan(
     from agentdeck.insight.plan import plan_document
     from agentdeck.operations.overrides import override
     from agentdeck.operations.settings import workers as settle
+    from agentdeck.workflow.deck import Deck, deck_for
     from agentdeck.workflow.loader import load
+    from agentdeck.workflow.model import Prompt
 
     definition = override(load(Path(file)).definition, settings)
     folder = definition.folder or Path(file).parent
@@ -53,24 +56,37 @@ def plan(
         _number(tasks, definition),
         _seen(db, definition, folder),
     )
+    prompts = [agent for agent in definition.agents.values() if isinstance(agent.does, Prompt)]
+    deck = deck_for(folder) if prompts else Deck()
+    bound = (0.0, "")
+    if deck.models:
+        from agentdeck.insight.launch_forecast import request_bound
+
+        bound = request_bound(definition, deck, made.tasks)
     if as_json:
-        print_document(plan_document(made))
+        print_document(plan_document(made, bound))
     else:
-        for line in page(made, _answering(definition, folder)):
+        answering = _answering(prompts, deck) if prompts else {}
+        for line in page(made, answering, _rate_line(bound, definition, deck)):
             out(line)
 
 
-def _answering(definition: Definition, folder: Path) -> dict[str, str]:
+def _rate_line(bound: tuple[float, str], definition: Definition, deck: Deck) -> str:
+    """How long the limits of requests take alone; empty where they take no time."""
+    from agentdeck.limits.provider_limits import all_in_deck_notation, caps_of
+
+    least, name = bound
+    if not name:
+        return ""
+    return f"at least {seconds(least)} at {name} {all_in_deck_notation(caps_of(deck, definition))[name]}"
+
+
+def _answering(prompts: Sequence[Agent], deck: Deck) -> dict[str, str]:
     """The models that would answer prompts, by the plan's target: a tier or a model. Raises AgentdeckError."""
     from agentdeck.providers.registry import complete, models_for
     from agentdeck.workflow.agent_kind import kind_of
-    from agentdeck.workflow.deck import deck_for
-    from agentdeck.workflow.model import Prompt
 
-    prompts = [agent for agent in definition.agents.values() if isinstance(agent.does, Prompt)]
-    if not prompts:
-        return {}
-    deck, found = complete(deck_for(folder)), dict[str, str]()
+    deck, found = complete(deck), dict[str, str]()
     for agent in prompts:
         models = [(name, deck.models[name].provider) for name in models_for(deck, agent)]
         found[kind_of(agent).target(agent)] = ", else ".join(
@@ -102,7 +118,7 @@ def _seen(db: str | None, definition: Definition, folder: Path) -> dict[str, flo
     return {name: value for name, value in seen.items() if name in definition.agents}
 
 
-def page(made: Plan, answering: Mapping[str, str]) -> Iterator[str]:
+def page(made: Plan, answering: Mapping[str, str], rates: str = "") -> Iterator[str]:
     yield clean(f"{made.workflow}: {plural(made.tasks, 'task')} at {plural(made.workers or 0, 'worker')}")
     yield ""
     for number, level in enumerate(made.levels, 1):
@@ -122,6 +138,8 @@ def page(made: Plan, answering: Mapping[str, str]) -> Iterator[str]:
     yield ""
     yield clean(f"critical path  {' → '.join(made.critical_path)}  ({seconds(made.path_seconds)})")
     yield f"lower bound    {seconds(made.lower_bound)}"
+    if rates:
+        yield clean(f"rates          {rates}")
     if made.uncounted:
         yield clean(
             f"sequential     unknown: the number of items of {', '.join(made.uncounted)} is known only in the run"

@@ -41,7 +41,7 @@ LOOKS: Mapping[tuple[str, str], str] = {
     ("text-secondary", ""): "held backoff cooldown",
     ("text-secondary", "bold"): "critical",
     ("success", ""): "done good",
-    ("warning", ""): "ready drained warn requests tokens concurrent",
+    ("warning", ""): "ready drained warn requests tokens pace concurrent",
     ("warning", "bold"): "paused",
     ("error", ""): "bad budget",
     ("error", "bold"): "failed interrupted",

@@ -85,6 +85,10 @@ class Plan(Document):
     critical_path: list[str]
     critical_path_seconds: float
     lower_bound_seconds: float
+    request_bound_seconds: float = Field(
+        description="The least that limits of requests take, at one call of each prompt for a task."
+    )
+    request_bound_limit: str = Field(description="The limit that takes that long; empty where none does.")
     sequential_seconds: float
     assumed: list[str] = Field(description="Agents whose duration is a guess.")
     items_not_known: list[str] = Field(description="Agents with `each` whose number of items is not known.")

@@ -28,7 +28,7 @@ from agentdeck.workflow.model import ProviderLimits
 #: Seconds by which the store may learn later of places that were passed on.
 LINGER = 0.02
 
-#: A call that ended before its row was written: from when it counts, and what it used.
+#: A call that ended before its row was written: from when it counts, and what it used. It has no rate.
 _Ended: TypeAlias = tuple[float, Amounts | None]
 
 
@@ -113,7 +113,12 @@ class ReservationBatcher:
             self._free[call.provider] += call.has_place  # between two rounds of tool calls it has none
             call.has_place = False
             self._progress.pop(call, None)
-            self._settled.append(store.SettledCall(call.rows[-1], call.provider, call.request.counts_from, used))
+            request = call.request
+            self._settled.append(
+                store.SettledCall(
+                    call.rows[-1], call.provider, request.counts_from, used, request.spaced_from or None
+                )
+            )
             self._schedule()
 
     def update(self, call: Reservation) -> None:
@@ -246,4 +251,7 @@ def _wanted(call: Reservation, passed_on: bool, ended: _Ended | None) -> store.R
 
 
 def _moved(call: Reservation) -> store.CallUpdate:
-    return store.CallUpdate(call.rows[-1], call.provider, *call.request.state, call.most, call.forecast)
+    request = call.request
+    return store.CallUpdate(
+        call.rows[-1], call.provider, *request.state, call.most, call.forecast, request.sent_at
+    )

@@ -23,7 +23,7 @@ from agentdeck.engine.reservation_batcher import ReservationBatcher
 from agentdeck.engine.run_storage import RunStorage
 from agentdeck.errors import Fault, UsageError
 from agentdeck.limits.provider_health import ProviderHealth
-from agentdeck.limits.provider_limits import NO_LIMITS, caps_of, in_deck_notation, with_changes
+from agentdeck.limits.provider_limits import NO_LIMITS, caps_of, why_full, with_changes
 from agentdeck.limits.reservations import Amounts
 from agentdeck.providers.provider import RateHeaders
 from agentdeck.providers.registry import complete, models_for
@@ -160,9 +160,7 @@ class CallReservations:
             self._cooled(provider, answer.until)
             self._place(action, call, step)
             return
-        limits = in_deck_notation(self.limits(provider))
-        full = ", ".join(f"{name} {value}" for name, value in limits.items() if answer.reason in name)
-        why = f"{provider}: {full or answer.reason} used up"
+        why = why_full(provider, self.limits(provider), answer.reason)
         self._feed(ev.Refused(at, action.ask, *call.step, provider, answer.reason, answer.until, why))
 
     def _reserved(self, ask: int, call: Reservation) -> None:

@@ -83,6 +83,16 @@ def prompting(definition: Definition, deck: Deck, tasks: int, seen: Mapping[str,
     return Prompting(seconds, limit, usd if known_all else None, counted)
 
 
+def request_bound(definition: Definition, deck: Deck, tasks: int) -> tuple[float, str]:
+    """The least time that the providers' limits of requests alone take, and the name of the one that takes it;
+    (0, "") where none does. Of an agent with `each`, one item of each task is counted."""
+    use: dict[str, Used] = {}
+    for model, used, _ in _calls(definition, deck, {}):
+        provider = deck.models[model].provider
+        use[provider] = Used(use.get(provider, Used(0, 0, 0)).calls + used.calls * tasks, 0, 0)
+    return _slowest(definition, deck, use)
+
+
 def _calls(definition: Definition, deck: Deck, seen: Mapping[str, Used]) -> Iterator[tuple[str, Used, bool]]:
     """Of each prompt: its model, what it uses for a task, and whether that is a guess."""
     for name, agent in definition.agents.items():
@@ -111,8 +121,9 @@ def _slowest(definition: Definition, deck: Deck, use: Mapping[str, Used]) -> tup
         for key, amount in wanted.items():
             rate: Rate | None = getattr(limits, key)
             if rate is not None:
-                # What fits into its first window can be used at once.
-                found.append(((amount / rate.count - 1) * rate.seconds, f"{name}.{key}"))
+                # What fits into its first window can be used at once, of a rate that is spaced out the burst.
+                at_once = rate.count if rate.burst is None else min(rate.count, rate.burst)
+                found.append(((amount - at_once) * rate.spacing, f"{name}.{key}"))
     return max(found)
 
 

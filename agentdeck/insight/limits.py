@@ -98,9 +98,18 @@ def _held(view: RunView) -> dict[str, int]:
         for task in view.open.values():
             for step in task.steps.values():
                 if step.reason and step.state == "ready" and step.until is None:
-                    provider = "" if step.reason == "budget" else f"{step.why.partition(':')[0]}."
-                    held[provider + step.reason] = held.get(provider + step.reason, 0) + 1
+                    name = held_by(step.reason, step.why)
+                    held[name] = held.get(name, 0) + 1
     return held
+
+
+def held_by(reason: str, why: str) -> str:
+    """The name of the limit, or `budget`, for which a step waits, from the reason and the text that are
+    recorded. For `pace` the text names the rate: `openai: requests 50/min burst 5`."""
+    if reason == "budget":
+        return reason
+    provider, _, rest = why.partition(": ")
+    return f"{provider}.{rest.partition(' ')[0] if reason == 'pace' else reason}"
 
 
 def _workers(view: RunView, by_agent: Mapping[str, AgentTotals], elsewhere: int) -> Limit:

@@ -123,8 +123,9 @@ def plan(
     )
 
 
-def plan_document(made: Plan) -> documents.Plan:
-    """The document of `agentdeck plan --json`."""
+def plan_document(made: Plan, requests: tuple[float, str] = (0.0, "")) -> documents.Plan:
+    """The document of `agentdeck plan --json`. `requests` is the bound by limits of requests, see
+    `launch_forecast.request_bound`."""
     from agentdeck.documents import command as documents
 
     return documents.Plan.of(
@@ -133,6 +134,8 @@ def plan_document(made: Plan) -> documents.Plan:
         critical_path=list(made.critical_path),
         critical_path_seconds=round(made.path_seconds, 6),
         lower_bound_seconds=round(made.lower_bound, 6),
+        request_bound_seconds=round(requests[0], 6),
+        request_bound_limit=requests[1],
         sequential_seconds=round(made.sequential, 6),
         assumed=list(made.assumed),
         items_not_known=list(made.uncounted),

@@ -6,11 +6,12 @@ that start before it from the scheduler's order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from agentdeck.errors import Fault, UsageError
 from agentdeck.insight.formatting import format_span, plural
+from agentdeck.insight.limits import held_by
 from agentdeck.scheduler.joins import floor_of, goal_of
 from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.ready_queue import start_order
@@ -19,6 +20,7 @@ from agentdeck.views.run_view import RunView
 from agentdeck.views.step_transitions import StepView
 from agentdeck.views.task_view import TaskView
 from agentdeck.workflow.model import Agent, Approve, Data, Definition
+from agentdeck.workflow.units import rate
 
 
 class Explanation(NamedTuple):
@@ -161,6 +163,7 @@ class _Explainer:
     def _ready_since(self, key: str, step: StepView | None, agent: Agent | None, since: float) -> Explanation:
         if step is not None and step.why:
             reason, text = step.reason, step.why
+            text += self._paced(key, step, agent) if reason == "pace" else ""
         elif step is not None and step.reason and step.until is None:
             reason, text = step.reason, f"waits for {step.reason}"
         elif self.view.state == "paused":
@@ -170,6 +173,24 @@ class _Explainer:
         else:
             reason, text = self._full(key, agent)
         return Explanation("ready", reason, f"ready for {format_span(self.now - since)}; {text}")
+
+    def _paced(self, key: str, step: StepView, agent: Agent | None) -> str:
+        """When a step goes whose calls are spaced out: after those that wait for the same and come before it."""
+        limit = self.view.limits.get(held_by("pace", step.why))
+        if agent is None or not isinstance(limit, str):
+            return ""
+        order, ages = self._order(), self._ages()
+        mine = order(ages[self.task.id], key)
+        ahead = sum(
+            other.state == "ready" and other.reason == "pace" and other.why == step.why
+            and order(ages[task.id], name) < mine
+            for task in self.view.open.values()
+            if not task.graph.prefix
+            for name, other in task.steps.items()
+        )  # fmt: skip
+        spacing = rate(limit).spacing
+        latest = format_span((ahead + 1) * spacing)
+        return f", one every {format_span(spacing)}; {ahead} before it, so it goes within {latest}"
 
     def _full(self, key: str, agent: Agent | None) -> tuple[str, str]:
         """The limit that a ready step waits for, and the numbers."""
@@ -280,15 +301,7 @@ class _Explainer:
         """The steps that are ready and start before this one, in the scheduler's order."""
         if agent is None:
             return []
-        seconds = {name: mean for name, totals in self.view.agents.items() if (mean := totals.durations.mean)}
-        program = Program(self.definition, seconds)
-
-        def order(age: int, key: str) -> tuple[int, int, float, int, int]:
-            name, _, item = key.partition("[")
-            number = int(item[:-1]) if item[:-1].isdigit() else -1
-            return start_order(program.rules[program.index[name]], age, number)
-
-        ages = self._ages()
+        order, ages = self._order(), self._ages()
         mine = order(ages[self.task.id], key)
         return [
             other
@@ -297,6 +310,18 @@ class _Explainer:
             for other in _Explainer(self.view, self.definition, task, self.now).ready_steps()
             if (task.id, other) != (self.task.id, key) and order(ages[task.id], other) < mine
         ]
+
+    def _order(self) -> Callable[[int, str], tuple[int, int, float, int, int]]:
+        """The scheduler's order: by the age of a task and the key of a step, what starts first is lowest."""
+        seconds = {name: mean for name, totals in self.view.agents.items() if (mean := totals.durations.mean)}
+        program = Program(self.definition, seconds)
+
+        def order(age: int, key: str) -> tuple[int, int, float, int, int]:
+            name, _, item = key.partition("[")
+            number = int(item[:-1]) if item[:-1].isdigit() else -1
+            return start_order(program.rules[program.index[name]], age, number)
+
+        return order
 
     def ready_steps(self) -> Iterator[str]:
         """The task's steps that are ready and may start as soon as a worker is free."""

@@ -9,10 +9,12 @@ from typing import Any
 
 from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import Data, Definition, ProviderLimits, Rate
-from agentdeck.workflow.units import rate, show_rate
+from agentdeck.workflow.units import rate, rate_without_burst, show_rate
 
 #: The names of a provider's limits.
 NAMES = tuple(field.name for field in fields(ProviderLimits))
+#: Those that may have a burst: what a request takes of them is known when it is sent.
+SPACED = ("requests", "input_tokens")
 NO_LIMITS = ProviderLimits()
 #: The lowest and the highest value of the other limits, by the last part of the limit's dotted name.
 RANGES: dict[str, tuple[float, float]] = {
@@ -48,9 +50,12 @@ def tightest(one: ProviderLimits, other: ProviderLimits) -> ProviderLimits:
 
 
 def _lower(one: Rate | None, other: Rate | None) -> Rate | None:
+    """The lower rate, with the smaller burst: a lower rate without one is spaced out like the other."""
     if one is None or other is None:
         return one or other
-    return one if one.per_minute <= other.per_minute else other
+    lower = one if one.per_minute <= other.per_minute else other
+    bursts = [each.burst for each in (one, other) if each.burst is not None]
+    return replace(lower, burst=min(*bursts, max(1, int(lower.count)))) if bursts else lower
 
 
 def _fewer(one: Data, other: Data) -> Data:
@@ -69,6 +74,15 @@ def in_deck_notation(limits: ProviderLimits) -> dict[str, Data]:
     }
 
 
+def why_full(provider: str, limits: ProviderLimits, reason: str) -> str:
+    """What holds a call back for this reason, for the operator."""
+    if reason == "pace":
+        spaced = {name: value for name in SPACED if (value := getattr(limits, name)) is not None and value.burst}
+        return f"{provider}: " + ", ".join(f"{name} {show_rate(value)}" for name, value in spaced.items())
+    full = ", ".join(f"{name} {value}" for name, value in in_deck_notation(limits).items() if reason in name)
+    return f"{provider}: {full or reason} used up"
+
+
 def read(name: str, value: Data) -> Rate | int | str | None:
     """The value of a limit in the notation of the deck; None removes the limit. Raises ValueError with a
     sentence for an invalid value, KeyError for an unknown name."""
@@ -76,8 +90,10 @@ def read(name: str, value: Data) -> Rate | int | str | None:
         raise KeyError(name)
     if value in (None, "none"):
         return None
-    if name != "concurrent":
+    if name in SPACED:
         return value if isinstance(value, Rate) else rate(value)
+    if name != "concurrent":
+        return value if isinstance(value, Rate) else rate_without_burst(value)
     if value == "auto":
         return "auto"
     number = int(value)

@@ -3,7 +3,8 @@
 In no window of a rate's length do the calls exceed the rate, as the provider's server counts them. A server
 counts a request at some time between its last byte and the beginning of its answer. So a call counts as now from
 its reservation until its answer has begun, and for one window from then on. Output tokens are counted while they
-are generated, or when the answer ends: see `agentdeck.limits.output_reservation`."""
+are generated, or when the answer ends: see `agentdeck.limits.output_reservation`. Calls of a rate with a burst
+are spaced out by when their requests are sent: see `agentdeck.limits.call_spacing`."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from heapq import heappop, heappush, merge
 from itertools import accumulate, islice
 from typing import NamedTuple
 
+from agentdeck.limits.call_spacing import CallSpacing
 from agentdeck.limits.output_reservation import OpenOutput, OutputForecast
 from agentdeck.limits.reservations import COUNTED, NOTHING, OUTPUT_RATES, RESERVED, Amounts
 from agentdeck.workflow.model import ProviderLimits, Rate
@@ -35,18 +37,26 @@ NEVER = float("inf")
 class CallEntry(NamedTuple):
     """A call. Its request and prompt count from `at`, depending on its stage. `ended` is when its answer ended,
     from when its output tokens count; None while it is under way, when `want` holds the longest possible
-    answer."""
+    answer. `sent` is when its request was sent; None: when it counts."""
 
     at: float
     want: Amounts
     stage: int = COUNTED
     ended: float | None = None
     forecast: OutputForecast | None = None
+    sent: float | None = None
+
+    @property
+    def sent_at(self) -> float | None:
+        """When its request was sent; None while it is reserved."""
+        if self.stage == RESERVED and self.ended is None:
+            return None
+        return self.at if self.sent is None else self.sent
 
 
 class LimitReached(NamedTuple):
-    """A call does not fit now: which limit is in the way (requests, tokens, concurrent), and when to try again.
-    NEVER: not before another call ends or a limit is raised."""
+    """A call does not fit now: what is in the way (requests, tokens, pace, concurrent), and when to try again.
+    `pace` is the burst of a rate. NEVER: not before another call ends or a limit is raised."""
 
     reason: str
     until: float
@@ -76,6 +86,7 @@ class RateWindow:
     def __init__(self) -> None:
         self._entries: dict[int, CallEntry] = {}
         self._counts: dict[tuple[str, float], _RateCount] = {}
+        self._spacings: dict[str, tuple[Rate, CallSpacing]] = {}  # by the name of the rate
         self._old: list[tuple[float, int]] = []
         self.live: dict[int, CallEntry] = {}
         self.open: set[int] = set()
@@ -99,6 +110,8 @@ class RateWindow:
             self.open.discard(number)
         for count in self._counts.values():
             count.put(number, entry, before)
+        for name, (_, spacing) in self._spacings.items():
+            spacing.put(number, entry.sent_at, entry.want.at_request(name))
 
     def full(
         self,
@@ -122,10 +135,11 @@ class RateWindow:
                 until = NEVER
                 if limit.count > 0:
                     until = count.free_at(want, forecast, limit.count - spare, now)
-                if now < until < NEVER and (self.open or (rate in OUTPUT_RATES and self.live)):
-                    until = min(until, now + LOOK * limit.seconds)
-                if until > now and (found is None or until > found.until):
-                    found = LimitReached("requests" if rate == "requests" else "tokens", until)
+                unsure = bool(self.open or (rate in OUTPUT_RATES and self.live))
+                found = _later(found, "requests" if rate == "requests" else "tokens", until, limit, now, unsure)
+                if limit.burst is not None:
+                    until = self._spacing(rate, limit).free_at(want.at_request(rate), limit.burst, now)
+                    found = _later(found, "pace", until, limit, now, bool(self.open))
         self._forget(now - self.longest)
         most = limits.concurrent
         if isinstance(most, int) and len(self.live) >= most:
@@ -148,12 +162,37 @@ class RateWindow:
         count.forget(now)
         return count
 
+    def _spacing(self, rate: str, limit: Rate) -> CallSpacing:
+        """The spacing of a rate. Another value of the limit replaces the one before, whatever its burst."""
+        known = self._spacings.get(rate)
+        if known is not None and (known[0].count, known[0].seconds) == (limit.count, limit.seconds):
+            return known[1]
+        spacing = CallSpacing(limit.count, stretched(limit.seconds))
+        for number, entry in sorted(self._entries.items(), key=_when_sent):
+            spacing.put(number, entry.sent_at, entry.want.at_request(rate))
+        self._spacings[rate] = limit, spacing
+        return spacing
+
     def _forget(self, before: float) -> None:
         while self._old and self._old[0][0] <= before:
             at, number = heappop(self._old)
             entry = self._entries.get(number)
             if entry is not None and entry.ended is not None and max(entry.at, entry.ended) == at:
                 del self._entries[number]
+
+
+def _when_sent(numbered: tuple[int, CallEntry]) -> float:
+    sent = numbered[1].sent_at
+    return NEVER if sent is None else sent
+
+
+def _later(
+    found: LimitReached | None, reason: str, until: float, limit: Rate, now: float, unsure: bool
+) -> LimitReached | None:
+    """The one of two limits that holds a call back for longer. `unsure`: calls under way may make room before."""
+    if unsure and now < until < NEVER:
+        until = min(until, now + LOOK * limit.seconds)
+    return LimitReached(reason, until) if until > now and (found is None or until > found.until) else found
 
 
 class _RateCount:

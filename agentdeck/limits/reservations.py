@@ -46,7 +46,8 @@ NOTHING = Amounts(0)
 class RequestProgress:
     """How far a request is. `sent_at` is when its last byte was written, `answered_at` when its answer began,
     `first_text_at` when the first text of it arrived, which was `first_characters` long. `characters` is the
-    length of the answer so far. `counts_from` is set when the request has ended."""
+    length of the answer so far. `counts_from` and `spaced_from`, when it was sent at the latest, are set when the
+    request has ended."""
 
     sent_at: float | None = None
     answered_at: float | None = None
@@ -54,6 +55,7 @@ class RequestProgress:
     first_characters: int = 0
     characters: int = 0
     counts_from: float = 0.0
+    spaced_from: float = 0.0
 
     @property
     def state(self) -> tuple[int, float]:
@@ -72,6 +74,7 @@ class RequestProgress:
         """The request has ended. `answered`: the server has responded, so it has counted the request. If not, a
         request that is not known to be sent may have been written in part, and that part may have been all of
         it."""
+        self.spaced_from = at if self.sent_at is None else self.sent_at
         if self.answered_at is not None:
             self.counts_from = self.answered_at
         elif answered:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agentdeck.errors import UsageError
+from agentdeck.limits.provider_limits import SPACED
 from agentdeck.operations.inputs import pair, read
 from agentdeck.scheduler.events import Author
 from agentdeck.store.command_client import CommandAnswer, send_and_wait
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
 from agentdeck.workflow.model import Approve, Data, Type
-from agentdeck.workflow.units import duration, rate, show_rate, size
+from agentdeck.workflow.units import duration, rate, rate_without_burst, show_rate, size
 from agentdeck.workflow.wording import did_you_mean
 
 #: Limits of a provider that are rates, such as 80/min.
@@ -120,7 +121,7 @@ def limit_change(text: str) -> tuple[str, Data]:
     try:
         return name, _limit_value(name, value)
     except ValueError as error:
-        named = "duration" in str(error) or "rate" in str(error)
+        named = any(word in str(error) for word in ("duration", "rate", "burst"))
         raise UsageError(f"{name}: {error if named else f'{value!r} is not a whole number'}") from None
 
 
@@ -129,7 +130,9 @@ def _limit_value(name: str, value: str) -> Data:
     if last == "timeout":
         return duration(value)
     if last in RATES and not name.startswith("agents."):
-        return None if value == "none" else show_rate(rate(value))
+        return (
+            None if value == "none" else show_rate(rate(value) if last in SPACED else rate_without_burst(value))
+        )
     if last == "concurrent" and value in ("auto", "none"):
         return value
     return int(value)

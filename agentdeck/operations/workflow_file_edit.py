@@ -119,8 +119,8 @@ def _retry(agent: Agent, attempts: Data) -> str:
 
 
 def _yaml(value: Data) -> str:
-    if isinstance(value, Mapping) and set(value) == {"count", "seconds"}:
-        return show_rate(Rate(value["count"], value["seconds"]))
+    if isinstance(value, Mapping) and {"count", "seconds"} <= value.keys():
+        return show_rate(Rate(**value))
     return "null" if value is None else str(value)
 
 

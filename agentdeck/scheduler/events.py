@@ -377,7 +377,7 @@ class StepReopened(NamedTuple):
 
 class StepWaited(NamedTuple):
     """From now on a ready step waits for `reason`; `why` is a sentence for the operator. Recorded only for
-    reasons that do not follow from the rest of the log: requests, tokens, concurrent, budget, cooldown."""
+    reasons that do not follow from the rest of the log: requests, tokens, pace, concurrent, budget, cooldown."""
 
     at: float
     task: str

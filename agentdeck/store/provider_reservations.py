@@ -55,23 +55,26 @@ class Granted(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """The limit in the way (requests, tokens, concurrent, cooldown), and when to ask again."""
+    """The limit in the way (requests, tokens, pace, concurrent, cooldown), and when to ask again."""
 
     reason: str
     until: float
 
 
 class SettledCall(NamedTuple):
-    """What an ended call used. It counts from `at`; `want` None leaves what was reserved."""
+    """What an ended call used. It counts from `at`; `want` None leaves what was reserved. `sent` is when its
+    request was sent at the latest; None: when it counts."""
 
     id: int
     provider: str
     at: float
     want: Amounts | None
+    sent: float | None = None
 
 
 class CallUpdate(NamedTuple):
-    """The stage of a call in progress, from when it counts, the longest answer it may get, the expected one."""
+    """The stage of a call in progress, from when it counts, the longest answer it may get, the expected one, and
+    when its request was sent."""
 
     id: int
     provider: str
@@ -79,6 +82,7 @@ class CallUpdate(NamedTuple):
     at: float
     tokens_out: int
     forecast: OutputForecast | None
+    sent: float | None = None
 
 
 ReservationAnswer: TypeAlias = Granted | Refused
@@ -152,14 +156,15 @@ class ProviderReservations:
     def _read_rows(self, db: sqlite3.Connection, rev: int, now: float) -> None:
         if self._rev >= rev:
             return
-        for number, run, owner, at, stage, released, *amounts in db.execute(
-            "SELECT id, run, owner, at, stage, released, requests, tokens_in, tokens_out, said, said_at,"
+        for number, run, owner, at, sent, stage, released, *amounts in db.execute(
+            "SELECT id, run, owner, at, sent, stage, released, requests, tokens_in, tokens_out, said, said_at,"
             " likely, spread, pace FROM reservations WHERE provider = ? AND rev > ?",
             (self.provider, self._rev),
         ):
             at = now if at > now + AHEAD else at
+            sent = None if sent is None else min(sent, now)
             forecast = None if amounts[3] is None else OutputForecast(*amounts[3:])
-            self._window.put(number, CallEntry(at, Amounts(*amounts[:3]), stage, released, forecast))
+            self._window.put(number, CallEntry(at, Amounts(*amounts[:3]), stage, released, forecast, sent))
             if released is None:
                 self._owners[number] = run, owner
             else:
@@ -228,36 +233,36 @@ class ProviderReservations:
         """Record how far a call in progress is."""
         self._rev += 1
         row = db.execute(
-            "UPDATE reservations SET rev = ?, stage = ?, at = ?, tokens_out = ?, said = ?, said_at = ?,"
+            "UPDATE reservations SET rev = ?, stage = ?, at = ?, sent = ?, tokens_out = ?, said = ?, said_at = ?,"
             " likely = ?, spread = ?, pace = ? WHERE id = ? AND provider = ? AND owner = ? AND released IS NULL"
             " RETURNING requests, tokens_in",
             (
-                *(self._rev, call.stage, call.at, call.tokens_out),
+                *(self._rev, call.stage, call.at, call.sent, call.tokens_out),
                 *(call.forecast or NO_FORECAST),
                 *(call.id, self.provider, self.owner),
             ),
         ).fetchone()
         if row is not None:
             want = Amounts(row[0], row[1], call.tokens_out)
-            self._window.put(call.id, CallEntry(call.at, want, call.stage, None, call.forecast))
+            self._window.put(call.id, CallEntry(call.at, want, call.stage, None, call.forecast, call.sent))
 
     def settle(self, db: sqlite3.Connection, call: SettledCall, now: float) -> None:
         """Record what an ended call used. Its answer counts from now, the rest from when it was counted."""
         self._rev += 1
         used = call.want or (None, None, None)
         row = db.execute(
-            "UPDATE reservations SET rev = ?, released = ?, settled = ?, at = ?, stage = ?,"
+            "UPDATE reservations SET rev = ?, released = ?, settled = ?, at = ?, sent = ?, stage = ?,"
             " requests = coalesce(?, requests), tokens_in = coalesce(?, tokens_in),"
             " tokens_out = coalesce(?, tokens_out) WHERE id = ? AND provider = ? AND owner = ?"
             " RETURNING requests, tokens_in, tokens_out",
             (
-                *(self._rev, now, call.want is not None, call.at, COUNTED),
+                *(self._rev, now, call.want is not None, call.at, call.sent, COUNTED),
                 *used,
                 *(call.id, self.provider, self.owner),
             ),
         ).fetchone()
         if row is not None:
-            self._window.put(call.id, CallEntry(call.at, Amounts(*row), ended=now))
+            self._window.put(call.id, CallEntry(call.at, Amounts(*row), ended=now, sent=call.sent))
             self._owners.pop(call.id, None)
 
     def release(self, db: sqlite3.Connection, run: str, owner: str, now: float) -> None:
@@ -265,9 +270,9 @@ class ProviderReservations:
         has written reach the server even if it is dead."""
         rev = self._rev + 1
         db.execute(
-            "UPDATE reservations SET released = ?, rev = ?, at = CASE stage WHEN ? THEN ? ELSE at END, stage = ?"
-            " WHERE provider = ? AND run = ? AND owner = ? AND released IS NULL",
-            (now, rev, RESERVED, now + LATEST, COUNTED, self.provider, run, owner),
+            "UPDATE reservations SET released = ?, rev = ?, at = CASE stage WHEN ? THEN ? ELSE at END, stage = ?,"
+            " sent = coalesce(sent, ?) WHERE provider = ? AND run = ? AND owner = ? AND released IS NULL",
+            (now, rev, RESERVED, now + LATEST, COUNTED, now, self.provider, run, owner),
         )
         self._read_rows(db, rev, now)
 

@@ -11,13 +11,15 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     TypeAdapter,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
+    field_validator,
 )
 from pydantic_core import CoreSchema, core_schema
 
 from agentdeck.plugins import PluginError
-from agentdeck.workflow import file_model
+from agentdeck.workflow import file_model, units
 from agentdeck.workflow.file_model import (
     ABSENT,
     AnyText,
@@ -32,8 +34,10 @@ from agentdeck.workflow.file_model import (
     Text,
     fault,
 )
+from agentdeck.workflow.model import Rate
 from agentdeck.workflow.provider_types import spec_of, type_names
 from agentdeck.workflow.wording import did_you_mean
+from agentdeck.workflow.yaml_source import INVALID
 
 SECRET_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 
@@ -43,12 +47,42 @@ MAX_WORKERS = 10_000
 Workers = Annotated[int, Field(strict=True, ge=1, le=MAX_WORKERS), file_model.WHOLE]
 
 
+class PacedRateSpec(FileModel):
+    """A rate whose calls are spaced out, but for a burst."""
+
+    rate: file_model.RateText
+    burst: Size = ABSENT
+
+    @field_validator("burst")
+    @classmethod
+    def _fits(cls, burst: int, info: ValidationInfo) -> int:
+        rate = info.data.get("rate")
+        if isinstance(rate, Rate) and isinstance(burst, int):
+            if rate.burst is not None:
+                raise fault("the burst is given twice", "remove it here, or from the rate")
+            units.with_burst(rate, burst)
+        return burst
+
+
+def _as_rate(value: Any) -> Any:
+    if not isinstance(value, PacedRateSpec) or "burst" not in value.model_fields_set:
+        return value.rate if isinstance(value, PacedRateSpec) else value
+    complete = isinstance(value.rate, Rate) and isinstance(value.burst, int)
+    return units.with_burst(value.rate, value.burst) if complete else INVALID
+
+
+#: A rate, or a map of a rate and a burst; read as a Rate.
+PacedRate = Annotated[
+    file_model.RateText | PacedRateSpec, ByType("a rate", "other", "map"), AfterValidator(_as_rate)
+]
+
+
 class ProviderLimitsSpec(FileModel):
     """Limits of one provider."""
 
-    requests: file_model.RateLimit = ABSENT
+    requests: PacedRate = ABSENT
     tokens: file_model.RateLimit = ABSENT
-    input_tokens: file_model.RateLimit = ABSENT
+    input_tokens: PacedRate = ABSENT
     output_tokens: file_model.RateLimit = ABSENT
     concurrent: Annotated[Literal["auto"] | Positive, ByType("a number or auto", "text", "number")] = ABSENT
 

@@ -362,9 +362,13 @@ Duration = Annotated[
     float, PlainValidator(units.duration),
     WithJsonSchema({"anyOf": [_pattern(r"^\s*\d+(\.\d+)?(ms|s|m|h|d)\s*$"), {"const": 0}]}),
 ]  # fmt: skip
+_RATE_PATTERN = r"\d+(\.\d+)?[kM]?/(\d+(\.\d+)?)?(ms|s|min|m|h|d)"
 RateLimit = Annotated[
+    Rate, PlainValidator(units.rate_without_burst), WithJsonSchema(_pattern(rf"^\s*{_RATE_PATTERN}\s*$")),
+]  # fmt: skip
+RateText = Annotated[
     Rate, PlainValidator(units.rate),
-    WithJsonSchema(_pattern(r"^\s*\d+(\.\d+)?[kM]?/(\d+(\.\d+)?)?(ms|s|min|m|h|d)\s*$")),
+    WithJsonSchema(_pattern(rf"^\s*{_RATE_PATTERN}(\s+burst\s+\d+[kM]?)?\s*$")),
 ]  # fmt: skip
 Size = Annotated[
     int, PlainValidator(units.size),

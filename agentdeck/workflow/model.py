@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
@@ -224,10 +225,17 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A count per number of seconds."""
+    """A count per number of seconds. With a `burst`, at most that much goes at once, and the rest is spaced out
+    evenly: one every `spacing` seconds."""
 
+    later_fields: ClassVar[Mapping[str, Data]] = {"burst": None}
     count: float
     seconds: float
+    burst: int | None = None
+
+    @property
+    def spacing(self) -> float:
+        return self.seconds / self.count if self.count > 0 else math.inf
 
     @property
     def per_minute(self) -> float:

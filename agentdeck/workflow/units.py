@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 
 from agentdeck.workflow.model import Rate
 
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 SIZES = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_RATE = re.compile(r"(\d+(?:\.\d+)?)([kM]?)/(\d+(?:\.\d+)?)?(ms|s|min|m|h|d)")
+_RATE = re.compile(r"(\d+(?:\.\d+)?)([kM]?)/(\d+(?:\.\d+)?)?(ms|s|min|m|h|d)(?:\s+burst\s+(\d+)([kM]?))?")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([kMG]?)")
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)%")
 
@@ -32,12 +34,30 @@ def duration(value: object) -> float:
 
 
 def rate(value: object) -> Rate:
-    """A count per time. Raises ValueError as `duration` does."""
+    """A count per time, with or without a burst (`50/min burst 5`). Raises ValueError as `duration` does."""
     found = _match(_RATE, value, "a rate; write it like 5/s, 50/min, 30/10s or 1000/h")
     seconds = float(found[3] or 1) * SECONDS[found[4]]
     if seconds <= 0:
         raise ValueError(f"{value!r} is not a rate; its time must be longer than 0")
-    return Rate(float(found[1]) * SIZES[found[2]], seconds)
+    plain = Rate(float(found[1]) * SIZES[found[2]], seconds)
+    return plain if found[5] is None else with_burst(plain, int(found[5]) * SIZES[found[6]])
+
+
+def with_burst(of: Rate, burst: int) -> Rate:
+    """The rate with this burst. Raises ValueError as `duration` does."""
+    if not 1 <= burst <= max(1.0, of.count):
+        raise ValueError(f"a burst of {burst} does not fit {show_rate(of)}; write 1 to {show_size(of.count)}")
+    return replace(of, burst=burst)
+
+
+def rate_without_burst(value: object) -> Rate:
+    """A count per time of what cannot be spaced out. Raises ValueError as `duration` does."""
+    if isinstance(value, Mapping) or (isinstance(value, str) and "burst" in value):
+        raise ValueError(
+            "a burst is possible for requests and input_tokens only, as the length of an answer is not known when"
+            " its request is sent; write a rate like 30k/min"
+        )
+    return rate(value)
 
 
 def size(value: object) -> int:
@@ -69,7 +89,8 @@ def show_duration(seconds: float) -> str:
 
 def show_rate(value: Rate) -> str:
     names = {1.0: "s", 60.0: "min", 3600.0: "h"}
-    return f"{show_size(value.count)}/{names.get(value.seconds) or show_duration(value.seconds)}"
+    plain = f"{show_size(value.count)}/{names.get(value.seconds) or show_duration(value.seconds)}"
+    return plain if value.burst is None else f"{plain} burst {show_size(value.burst)}"
 
 
 def show_size(value: float) -> str:

@@ -226,6 +226,37 @@ def test_a_run_parked_for_its_budget_goes_on_with_a_grant(deck: Deck) -> None:
     assert 300 < told["used_tokens"] < 20_000
 
 
+def test_a_burst_is_planned_shown_and_turned(deck: Deck) -> None:
+    deck.write(
+        "deck.yaml",
+        "agentdeck: 1\nproviders: { p: { type: simulated, limits: { requests: { rate: 12/h, burst: 2 } } } }\n"
+        "models: { m: { provider: p, id: m } }\ntiers: { execution: m }\n",
+    )
+    deck.write("w.yaml", "agentdeck: 1\nname: w\nagents: { a: { prompt: hello } }\n")
+    deck.write("t.jsonl", '{"n": 1}\n' * 4)
+    assert (
+        "rates          at least 10m00s at p.requests 12/h burst 2\n"
+        in deck("plan", "w.yaml", "--tasks", 4).stdout
+    )
+    planned = json.loads(deck("plan", "w.yaml", "--tasks", 4, "--json").stdout)
+    assert (planned["request_bound_seconds"], planned["request_bound_limit"]) == (600.0, "p.requests")
+    process = deck.start("run", "w.yaml", "--tasks", "t.jsonl", "--json", "--wait")
+    until(lambda: deck.log().count("step_waited") == 2)
+    assert json.loads(deck("limits", "last", "--json").stdout)["p.requests"] == "12/h burst 2"
+    shown = deck("limits", "last").stdout
+    assert "2/12 in the last 1h; 2 wait" in shown
+    assert "waiting    2 steps: p: requests 12/h burst 2" in shown
+    assert "p: requests 12/h burst 2, one every 5m00s" in deck("why", "last", "a", "--task", 4).stdout
+    assert "a burst of 99 does not fit 12/h" in deck("limits", "last", "p.requests=12/h burst 99").stderr
+    assert "requests and input_tokens only" in deck("limits", "last", "p.tokens=9k/h burst 99").stderr
+    assert "p.requests = 80/min burst 3" in deck("limits", "last", "p.requests=80/min burst 3").stdout
+    out, _ = process.communicate(timeout=30)
+    assert json.loads(out)["state"] == "done"
+    assert json.loads(out)["agents"]["a"]["waiting"]["pace"] > 0
+    deck("limits", "save", "last")
+    assert "80/min burst 3" in (deck.folder / "w.yaml").read_text()
+
+
 def test_limits_of_providers_are_shown_and_turned(deck: Deck) -> None:
     deck.write(
         "deck.yaml",

@@ -249,11 +249,11 @@ async def test_a_providers_limit_shows_its_use_and_is_turned(tmp_path: Path) -> 
         await pilot.press("t")
         await deck.until(lambda: pane.has_focus)
         pane.move_to_key("p.requests")
-        await pilot.press("enter", *"600/min")
+        await pilot.press("enter", *"600/min", "space", *"burst", "space", "9")
         await deck.until(lambda: "ETA" in line())
         await pilot.press("enter")
         await deck.until(lambda: view.state == "done")
-        assert view.limits["p.requests"] == "600/min"
+        assert view.limits["p.requests"] == "600/min burst 9"
         await deck.until(lambda: "applied #" in line())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,36 @@ def test_a_raised_limit_wakes_at_once_and_a_lowered_one_holds(tmp_path: Path) ->
     assert sum(20 <= at < 20.1 for at in starts) == 10
     late = [at for at in starts if at >= 225]
     assert worst(late, 99.0) == 1
+
+
+def test_calls_are_spaced_out_but_for_the_burst(tmp_path: Path) -> None:
+    played = Played(tmp_path, ONE, limits="requests: { rate: 60/min, burst: 3 }", tasks=20)
+    assert played.outcome.state == "done"
+    first = played.starts[0]
+    assert [round(at - first, 3) for at in played.starts[:3]] == [0.0, 0.0, 0.0]
+    gaps = [after - before for before, after in pairwise(played.starts[2:])]
+    assert all(1.0 <= gap <= 1.05 for gap in gaps)
+    told = played.of(ev.StepWaited)
+    assert {(e.reason, e.why) for e in told} == {("pace", "one: requests 60/min burst 3")}
+    assert len(told) == 17, "once for each step that waits"
+    waits = [e.waits or {} for e in played.of(ev.StepStarted)]
+    assert max(w.get("pace", 0.0) for w in waits) >= 16.0
+
+
+def test_a_changed_pace_holds_from_the_next_call_on(tmp_path: Path) -> None:
+    async def steer(control: RunControl) -> None:
+        await anyio.sleep(25)
+        control.limit("one.requests", "6/min burst 1", "60/min burst 1")
+        await anyio.sleep(10.1)
+        control.limit("one.requests", "60/min burst 1", "600/min")
+
+    played = Played(tmp_path, ONE, limits="requests: 6/min burst 1", tasks=40, steer=steer)
+    starts = [at - played.log[0].at for at in played.starts]
+    assert sum(at < 24 for at in starts) == 3
+    spaced = [at for at in starts if 24 <= at < 35]
+    assert 9 <= len(spaced) <= 11
+    assert min(after - before for before, after in pairwise(spaced)) >= 1.0
+    assert sum(35 <= at < 36 for at in starts) == 40 - 3 - len(spaced), "without a burst, all that fit go at once"
 
 
 def test_a_lowered_limit_holds_for_the_next_round_of_tools(

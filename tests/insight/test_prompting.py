@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from agentdeck.insight.launch_forecast import Used, prompting, used_by
+from agentdeck.insight.launch_forecast import Used, prompting, request_bound, used_by
 from agentdeck.workflow.deck import Deck, Model, Provider
 from agentdeck.workflow.loader import loads
 from agentdeck.workflow.model import ProviderLimits, Rate
@@ -39,6 +41,15 @@ def test_the_rate_that_takes_longest_is_named() -> None:
     assert (found.seconds, found.limit) == (540.0, "it.requests")
     found = prompting(ASKS, DECK, 300, {"b": Used(1.0, 10, 500)})
     assert (found.seconds, found.limit) == (1490.0, "other.output_tokens")
+
+
+def test_a_rate_that_is_spaced_out_has_only_its_burst_at_once() -> None:
+    """30 a minute, one every two seconds."""
+    limits = ProviderLimits(requests=Rate(60, 60.0, 5))
+    deck = replace(DECK, providers={**DECK.providers, "it": Provider("simulated", limits=limits)})
+    assert prompting(ASKS, deck, 300, {}).seconds == (300 - 5) * 2.0
+    assert request_bound(ASKS, deck, 300) == ((300 - 5) * 2.0, "it.requests")
+    assert request_bound(ASKS, deck, 3) == (0.0, "")
 
 
 def test_dollars_are_guessed_by_length_and_known_by_what_was_used() -> None:

@@ -210,3 +210,14 @@ def test_time_nobody_ran_it_is_left_out() -> None:
     definition = Definition("d", agents)
     view = seen(definition, *done(2.0, "a"), ev.RunResumed(1000.0, 996.0), workers=0)
     assert why(view, definition, "1", "b", 1001.0).startswith("ready for 3.0 s;")
+
+
+def test_a_step_that_waits_for_pace_says_when_it_goes() -> None:
+    text = "openai: requests 30/min burst 2"
+    waits = [ev.StepWaited(1.0, str(task), "extract", "pace", text) for task in (1, 2, 3)]
+    view = seen(order(), *waits, tasks=3)
+    view.limits["openai.requests"] = "30/min burst 2"
+    found = explain(view, order(), "3", "extract", 4.0)
+    assert (found.state, found.reason) == ("ready", "pace")
+    assert found.text == f"ready for 4.0 s; {text}, one every 2.0 s; 2 before it, so it goes within 6.0 s"
+    assert explain(view, order(), "1", "extract", 4.0).text.endswith("; 0 before it, so it goes within 2.0 s")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,40 @@ def test_two_processes_share_one_limit(db: sqlite3.Connection) -> None:
     assert answers[6:] == [Refused("requests", 160.6)] * 2
     assert granted(one.reserve(db, wanted(1), TEN, 160.5)) == []
     assert len(granted(one.reserve(db, wanted(9), TEN, 160.6))) == 6
+
+
+def test_two_processes_space_their_calls_out_together(db: sqlite3.Connection) -> None:
+    spaced = {"p": ProviderLimits(requests=Rate(60, 60.0, 2))}
+    books, sent, now = alive(db, "o1", "o2"), list[tuple[float, int]](), 100.0
+    while now < 120.0:
+        untils = list[float]()
+        for n, book in enumerate(books):
+            answers = book.reserve(db, wanted(3), spaced, now)
+            for number in granted(answers):
+                at = now + 0.02  # the request is on its way a moment later
+                book.update(db, [CallUpdate(number, "p", COUNTED, at + 0.5, 0, None, at)], at)
+                sent.append((at, n))
+            untils += [answer.until for answer in answers if isinstance(answer, Refused)]
+        assert all(until > now for until in untils)
+        now = min(untils)
+    times = [at for at, _ in sent]
+    assert len(times) == 2 + 19
+    assert times[1] == times[0], "the burst"
+    assert min(after - before for before, after in pairwise(times[1:])) >= 1.0
+
+
+def test_another_process_reads_when_calls_were_sent(db: sqlite3.Connection) -> None:
+    spaced = {"p": ProviderLimits(requests=Rate(60, 60.0, 1))}
+    one, other = alive(db, "o1", "o2")
+    (first,) = granted(one.reserve(db, wanted(1), spaced, 100.0))
+    assert granted(other.reserve(db, wanted(1), spaced, 100.5)) == []
+    one.update(db, [CallUpdate(first, "p", COUNTED, 104.0, 0, None, 100.2)], 104.0)
+    (second,) = granted(other.reserve(db, wanted(1), spaced, 104.0))
+    other.settle(db, [SettledCall(second, "p", 104.4, Amounts(1, 0, 0), 104.1)], 104.5)
+    for book in (one, SharedReservations("r3", "o3")):
+        (refused,) = book.reserve(db, wanted(1), spaced, 104.6)
+        assert isinstance(refused, Refused)
+        assert (refused.reason, round(refused.until, 6)) == ("pace", 105.11)
 
 
 FOUR = {"p": ProviderLimits(concurrent=4)}

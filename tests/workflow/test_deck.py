@@ -72,6 +72,15 @@ def test_a_deck_is_read_whole_and_keys_stay_as_written(tmp_path: Path) -> None:
     assert "sk-secret" not in repr(deck)
 
 
+@pytest.mark.parametrize("text", ["{ rate: 50/min, burst: 5 }", "50/min burst 5"])
+def test_a_burst_is_read_in_both_forms(tmp_path: Path, text: str) -> None:
+    deck = load_deck(
+        written(tmp_path, DECK.replace("requests: 50/min", f"requests: {text}, input_tokens: {text}"))
+    )
+    limits = deck.providers["anthropic"].limits
+    assert limits.requests == limits.input_tokens == Rate(50, 60, 5)
+
+
 def test_the_deck_beside_the_workflow_comes_before_the_users(tmp_path: Path) -> None:
     beside = tmp_path / "flows"
     beside.mkdir()
@@ -96,6 +105,30 @@ def test_the_deck_beside_the_workflow_comes_before_the_users(tmp_path: Path) -> 
         ("[haiku, mini]", "[haiku, mni]", "12:22: mni is not a model of this deck; did you mean mini?"),
         ("type: anthropic", "type: antropic", "5:22: 'antropic' is not one of anthropic, openai, simulated; did"),
         ("requests: 50/min", "requests: 50", "3:31: 50 is not a rate; write it like"),
+        ("requests: 50/min", "requests: { rate: 50 }", "3:39: 50 is not a rate; write it like"),
+        ("requests: 50/min", "requests: { burst: 5 }", "3:31: rate is missing; add rate:"),
+        (
+            "requests: 50/min",
+            "requests: { rate: 50/min, burst: 90 }",
+            "3:54: a burst of 90 does not fit 50/min; write",
+        ),
+        (
+            "requests: 50/min",
+            "requests: { rate: 50/min, burst: 0 }",
+            "3:54: a burst of 0 does not fit 50/min; write 1",
+        ),
+        (
+            "requests: 50/min",
+            "requests: { rate: 50/min, burts: 5 }",
+            "3:47: burts is not a key here; did you mean burst?",
+        ),
+        (
+            "requests: 50/min",
+            "requests: { rate: 9/s burst 2, burst: 5 }",
+            "3:59: the burst is given twice; remove it",
+        ),
+        ("requests: 50/min", "requests: 50/min burst x", "3:31: '50/min burst x' is not a rate; write it like"),
+        ("8k/min", "{ rate: 8k/min, burst: 1k }", "3:54: a burst is possible for requests and input_tokens only"),
         ("workers: 12", "wokers: 12", "2:11: wokers is not a key here; did you mean workers?"),
         ("{ url: ", "{ command: [x], url: ", "16:26: command and url: only one of them is allowed"),
         (

@@ -245,6 +245,11 @@ def test_all_faults_come_at_once_in_the_order_of_the_file() -> None:
         ("limits: { workers: 0 }", "f.yaml:5:20: 0 is too small; the least is 1"),
         ("limits: { openai: { requests: 50 } }", "f.yaml:5:31: 50 is not a rate; write it like 5/s"),
         (
+            "limits: { openai: { requests: { rate: 5/s, burst: 9 } } }",
+            "f.yaml:5:51: a burst of 9 does not fit 5/s",
+        ),
+        ("limits: { openai: { tokens: 5k/s burst 9 } }", "f.yaml:5:29: a burst is possible for requests and"),
+        (
             "limits: { openai: { request: 5/s } }",
             "f.yaml:5:21: request is not a key here; did you mean requests?",
         ),

@@ -63,6 +63,8 @@ VALUES = st.sampled_from(
         "5s",
         "30",
         "50/min",
+        "50/min burst 5",
+        "50/min burst",
         "90%",
         "400k",
         "auto",
@@ -240,6 +242,7 @@ GOOD_FILES: list[dict[str, Any]] = [
             "workers": 5,
             "openai": {"requests": "5/s", "tokens": "30k/min", "concurrent": "auto"},
             "local": {},
+            "paced": {"requests": {"rate": "50/min", "burst": 5}, "input_tokens": "30k/min burst 2k"},
         }
     },
     {
@@ -266,6 +269,8 @@ BAD_FILES: list[Any] = [
     {"inputs": []},
     {"limits": {"workers": 0}},
     {"limits": {"openai": {"requests": 5}}},
+    {"limits": {"openai": {"requests": {"burst": 5}}}},
+    {"limits": {"openai": {"tokens": {"rate": "5/s", "burst": 5}}}},
     {"limits": {"openai": {"concurrent": 0}}},
     {"limits": 5},
     {"budget": {"usd": -1}},

@@ -10,6 +10,7 @@ from agentdeck.workflow.model import Rate
 from agentdeck.workflow.units import (
     duration,
     rate,
+    rate_without_burst,
     share,
     show_duration,
     show_rate,
@@ -29,7 +30,9 @@ def test_durations(text: object, seconds: float) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [("5/s", Rate(5, 1)), ("50/min", Rate(50, 60)), ("30/10s", Rate(30, 10)), ("1000/h", Rate(1000, 3600)),
-     ("30k/min", Rate(30_000, 60))],
+     ("30k/min", Rate(30_000, 60)), ("50/min burst 5", Rate(50, 60, 5)),
+     ("30k/min  burst 2k", Rate(30_000, 60, 2000)),
+     ("0.5/s burst 1", Rate(0.5, 1, 1))],
 )  # fmt: skip
 def test_rates(text: str, told: Rate) -> None:
     assert rate(text) == told
@@ -52,6 +55,10 @@ def test_sizes_and_shares() -> None:
         (rate, 5, "5 is not a rate; write it like 5/s"),
         (rate, "5/0s", "'5/0s' is not a rate; its time must be longer than 0"),
         (rate, "5/week", "'5/week' is not a rate"),
+        (rate, "5/s burst", "'5/s burst' is not a rate"),
+        (rate, "5/s burst 0", "a burst of 0 does not fit 5/s; write 1 to 5"),
+        (rate, "50/min burst 60", "a burst of 60 does not fit 50/min; write 1 to 50"),
+        (rate_without_burst, "30k/min burst 1k", "a burst is possible for requests and input_tokens only"),
         (size, -1, "-1 is not a size; write it like 4000, 400k or 2M"),
         (size, 2.5, "2.5 is not a size"),
         (size, "4kk", "'4kk' is not a size"),
@@ -82,7 +89,7 @@ def test_they_are_written_as_a_person_would() -> None:
     assert [show_duration(s) for s in (0, 0.5, 30, 90, 120, 14_400, 86_400, 1_234_567)] == [
         "0s", "500ms", "30s", "90s", "2m", "4h", "1d", "1234567s",
     ]  # fmt: skip
-    assert [show_rate(rate(r)) for r in ("5/s", "50/min", "30/10s", "200k/min")] == [
-        "5/s", "50/min", "30/10s", "200k/min",
+    assert [show_rate(rate(r)) for r in ("5/s", "50/min", "30/10s", "200k/min", "50/min burst 5")] == [
+        "5/s", "50/min", "30/10s", "200k/min", "50/min burst 5",
     ]  # fmt: skip
     assert [show_size(n) for n in (4000, 400_000, 2_000_000, 20_000_000)] == ["4000", "400k", "2000k", "20M"]

@@ -18,7 +18,7 @@ from agentdeck.console.table_model import Column, TableRows
 from agentdeck.console.throttle import Throttle
 from agentdeck.insight.formatting import count, dollars, seconds
 from agentdeck.insight.limits import RATES, Limit, limits, number
-from agentdeck.limits.provider_limits import range_of
+from agentdeck.limits.provider_limits import SPACED, range_of
 from agentdeck.terminal_text import clean
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow import units
@@ -203,7 +203,8 @@ class LimitsPane(Table[Limit]):
         if isinstance(value, str) and value != "auto":
             one = units.rate(value)
             count = max(1.0, one.count + by * _notch(limit, one.count, by))
-            self._edit(limit, units.show_rate(Rate(count, one.seconds)))
+            burst = None if one.burst is None else min(one.burst, int(count))
+            self._edit(limit, units.show_rate(Rate(count, one.seconds, burst)))
         elif (now := number(value)) is not None:
             least, most = range_of(limit.name)
             self._edit(limit, written(limit, min(most, max(least, now + by * _notch(limit, now, by)))))
@@ -271,6 +272,7 @@ class LimitsPane(Table[Limit]):
 def _typed(limit: Limit) -> str:
     """What a value of it may hold beside digits; other keys keep their meaning."""
     others = "./kMsminhdautone" if limit.setting.endswith("tokens") or isinstance(limit.value, str) else ""
+    others += " burst" if limit.setting in SPACED else ""
     return {"timeout": ".smhd", "usd": "$.", "concurrent": "autone"}.get(limit.setting, others)
 
 
@@ -298,7 +300,7 @@ def read(limit: Limit, text: str) -> object:
         raise ValueError("type a value")
     plain = text.removeprefix("$").replace(".", "", 1).isdigit()
     if limit.setting in RATES and not limit.name.startswith("budget."):
-        return None if text == "none" else units.show_rate(units.rate(text))
+        return None if text == "none" else units.show_rate(_rate(limit.setting, text))
     if limit.setting == "concurrent" and text in ("auto", "none"):
         return text if text == "auto" else None
     if limit.setting == "timeout":
@@ -317,6 +319,10 @@ def read(limit: Limit, text: str) -> object:
     if not least <= value <= most:
         raise ValueError(f"out of range: {written(limit, least)} to {written(limit, most)}")
     return value
+
+
+def _rate(setting: str, text: str) -> Rate:
+    return units.rate(text) if setting in SPACED else units.rate_without_burst(text)
 
 
 def _notch(limit: Limit, value: float, by: int) -> float:

@@ -241,5 +241,7 @@ def _is_looser(text: str, now: str) -> bool:
     if text in ("", "none", "auto"):
         return True
     if "/" in now:
-        return rate(text).per_minute > rate(now).per_minute
+        wanted, given = rate(text), rate(now)
+        larger = wanted.burst is not None and given.burst is not None and wanted.burst > given.burst
+        return larger or wanted.per_minute > given.per_minute
     return int(text) > int(now)
