@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from benchmarks.graphs import ORDER, Needs
 
 if TYPE_CHECKING:
-    from agentdeck.engine.launch import Outcome
+    from agentdeck.documents.result import Result
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "tests" / "data"
@@ -30,17 +30,16 @@ def run(needs: Needs, tasks: int, workers: int, db: Path | None, takes: dict[str
 
 def makespan(needs: Needs, tasks: int, workers: int, db: Path | None, takes: dict[str, float]) -> float:
     """Seconds from the run's first event to its last."""
-    view = _ran(needs, tasks, workers, db, takes)[1].view
-    assert view.started is not None
-    return view.now - view.started
+    seconds = _ran(needs, tasks, workers, db, takes)[1].summary["seconds"]
+    assert isinstance(seconds, float)
+    return seconds
 
 
 def _ran(
     needs: Needs, tasks: int, workers: int, db: Path | None, takes: dict[str, float]
-) -> tuple[float, Outcome]:
+) -> tuple[float, Result]:
     from agentdeck import Workflow
     from agentdeck.cli.run_process import new_runner
-    from agentdeck.engine import launch
 
     workflow = Workflow("bench")
     for name, above in needs.items():
@@ -50,14 +49,15 @@ def _ran(
         for _ in range(tasks):
             yield {}
 
-    definition = workflow.definition  # loaded and checked, as a file is before it runs
-    wanted = launch.Launch(definition, ROOT, {}, source(), workers, workflow.functions, db)
+    assert workflow.definition.agents  # loaded and checked, as a file is before it runs
     with new_runner() as runner:
         begin = time.perf_counter()
-        outcome = runner.run(launch.run(wanted))
+        result = runner.run(workflow.run(tasks=source(), workers=workers, db=db))
         seconds = time.perf_counter() - begin
-    assert outcome.view.steps()["done"] == tasks * len(needs), outcome.view.steps()
-    return seconds, outcome
+    steps = result.summary["steps"]
+    assert isinstance(steps, dict)
+    assert steps["done"] == tasks * len(needs), steps
+    return seconds, result
 
 
 def _agent(seconds: float | None) -> Callable[[], Awaitable[int]]:

@@ -76,6 +76,7 @@ class Run:
         self._memory = RunMemory(run, self._options.keep)  # stays empty where there is a store
         self._execution: Execution | None = None
         self._seen = False  # whether the caller knows how it ends
+        self._ended: tuple[Outcome, Result] | None = None  # how it ended here, once that was asked
 
     def __repr__(self) -> str:
         return f"<Run {self.id}{'' if self.db is None else f' in {self.db}'}>"
@@ -356,12 +357,16 @@ class Run:
                 await more.wait()
 
     async def _result_of(self, outcome: Outcome) -> Result:
+        if self._ended is not None and self._ended[0] is outcome:
+            return self._ended[1]
         view = outcome.view
         assert view.definition is not None
         only = None
         if has_one_task(view):
             only = self._memory.newest if self.db is None else await task_of(self.db, self.id, "1")
-        return run_result(view, view.definition, outcome.state, only)
+        result = run_result(view, view.definition, outcome.state, only)
+        self._ended = outcome, result
+        return result
 
     def _tasks(self) -> AsyncIterator[TaskResult]:
         return self._memory.in_order() if self.db is None else tasks_in_order(self.db, self.id)

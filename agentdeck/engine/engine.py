@@ -161,10 +161,11 @@ class Engine:
         step depends on, no task that is still to arrive, no timer. A store that cannot be written is not quiet,
         as writing is tried again."""
         scheduler = self.scheduler
+        if scheduler.busy or scheduler.uncommitted or self.attempts.busy:
+            return False  # without a look at every open step
         arriving = self._unmet and not scheduler.state.exhausted
-        busy = scheduler.busy or scheduler.uncommitted or self.attempts.busy
         waiting = arriving or self._starts or self._woken or self._store_fault or scheduler.awaits_time
-        return not (busy or waiting)
+        return not waiting
 
     @property
     def finished(self) -> bool:

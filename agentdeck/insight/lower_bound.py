@@ -45,10 +45,11 @@ def schedule(definition: Definition, seconds: Mapping[str, float]) -> Schedule:
     """The fastest schedule. Agents without seconds take none."""
     needs = needs_of(definition)
     below = graph.dependents(needs)
+    order = graph.order(needs)
     start: dict[str, float] = {}
     end: dict[str, float] = {}
     last_of: dict[str, list[str]] = {}
-    for name in graph.order(needs):
+    for name in order:
         agent = definition.agents[name]
         arrivals = sorted(needs[name], key=end.__getitem__)
         start[name] = _starts(agent, arrivals, start, end)
@@ -67,7 +68,8 @@ def schedule(definition: Definition, seconds: Mapping[str, float]) -> Schedule:
         path.append(final)
         final = max(last_of[final], key=end.__getitem__, default=None)
     runs = {name: end[name] - start[name] for name in end}
-    return Schedule(tuple(reversed(path)), total, _slack(needs, last_of, start, end, total), runs)
+    slack = _slack(order, last_of, start, end, total)
+    return Schedule(tuple(reversed(path)), total, slack, runs)
 
 
 def _in_rounds(agent: Agent) -> bool:
@@ -106,7 +108,7 @@ def _cut(
 
 
 def _slack(
-    needs: Needs,
+    order: Sequence[str],
     last_of: Mapping[str, list[str]],
     start: Mapping[str, float],
     end: Mapping[str, float],
@@ -114,7 +116,7 @@ def _slack(
 ) -> dict[str, float]:
     """How much later each agent could end. A need too late for a join delays only the end of the task."""
     latest = dict.fromkeys(end, total)
-    for name in reversed(graph.order(needs)):
+    for name in reversed(order):
         for need in last_of[name]:
             latest[need] = min(latest[need], start[name] + max(0.0, latest[name] - end[name]))
     return {name: max(0.0, latest[name] - end[name]) for name in end}
