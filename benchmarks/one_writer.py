@@ -25,7 +25,7 @@ from agentdeck.store.schema import open_for_writing
 from agentdeck.store.writer import Writer
 
 TASKS = (1, 16, 64, 256)
-INSERT = "INSERT INTO events (run, seq, at, kind, task, step, data, result) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT = "INSERT INTO event_log (id, at, kind, task, step, data, result) VALUES (?, ?, 1, ?, ?, ?, ?)"
 
 
 def event(number: int) -> Event:
@@ -76,7 +76,7 @@ class CommitEach:
                 await self._connection
                 self._opened = True
             await self._connection.execute("BEGIN IMMEDIATE")
-            await self._connection.execute_fetchall(INSERT, ("r", seq, one.at, *encode(one)))
+            await self._connection.execute_fetchall(INSERT, (seq, one.at, *encode(one)[1:]))
             await self._connection.execute("COMMIT")
 
     async def close(self) -> None:

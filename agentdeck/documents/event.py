@@ -1,8 +1,8 @@
 """The lines of `events` and `watch`: one model for each class of `scheduler/events.py`, made from that class.
 
 A line holds seq, at, event (the kind) and run, then task and step where the event has them, then the fields that
-do not have their default. The log is stored in this form, and the verbs print it as stored: a model of each line
-would nearly double the time per line, and refuse the events of another version.
+do not have their default. The verbs print the fields as the log has them, with those that follow from the row: a
+model of each line would nearly double the time per line, and refuse the events of another version.
 """
 
 from __future__ import annotations

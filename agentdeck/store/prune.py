@@ -12,11 +12,12 @@ import contextlib
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from agentdeck.store.event_log import OF_RUN, SPAN, offset_of
 from agentdeck.store.lease import Lease, held, lease_of
 from agentdeck.store.schema import open_for_writing, transaction
 from agentdeck.store.sqlite_errors import explain
@@ -62,11 +63,11 @@ class PruneResult:
 #: A run that could be resumed is deleted by its age only, never by `keep` alone.
 _PRUNABLE = (
     "SELECT workflow, state, started, run, owner, lease_until, pid, host, machine, process_start,"
-    " coalesce((SELECT max(seq) FROM events e WHERE e.run = runs.run), 0),"
-    " coalesce(json_extract(source, '$.tasks'), '') FROM runs"
+    f" coalesce((SELECT max(id) % {SPAN} FROM event_log WHERE {OF_RUN}), 0),"
+    " coalesce(json_extract(source, '$.tasks'), '') FROM runs LEFT JOIN run_numbers n USING (run)"
     " WHERE (state IN ('done', 'failed', 'cancelled') OR :before IS NOT NULL)"
     " AND (:before IS NULL OR :before > coalesce(ended,"
-    " (SELECT at FROM events e WHERE e.run = runs.run ORDER BY seq DESC LIMIT 1), started))"
+    f" (SELECT at FROM event_log WHERE {OF_RUN} ORDER BY id DESC LIMIT 1), started))"
     " AND run NOT IN (SELECT run FROM runs ORDER BY started DESC, run DESC LIMIT :keep)"
     " ORDER BY started, run"
 )
@@ -98,7 +99,7 @@ def _prune(connection: sqlite3.Connection, path: Path, runs: list[str], now: flo
     connection.execute("PRAGMA temp_store = FILE")
     size = path.stat().st_size
     gone, letters = _drop(connection, runs, now)
-    events, logs = _sweep(connection, "events", "seq"), _sweep(connection, "logs", "id")
+    events, logs = _sweep_events(connection), _sweep_lines(connection)
     blocks = _sweep_tasks(connection, now)
     with _transaction(connection):
         cached = connection.execute("DELETE FROM cache WHERE expires < ?", (now,)).rowcount
@@ -150,19 +151,39 @@ def _deleted_runs(connection: sqlite3.Connection, table: str) -> Iterator[str]:
             yield run
 
 
-def _sweep(connection: sqlite3.Connection, table: str, key: str) -> int:
-    """Delete a table's rows of deleted runs, ROWS at a time."""
+def _sweep_events(connection: sqlite3.Connection) -> int:
+    """Delete the events of deleted runs, and the numbers of these runs."""
+
+    def sweep(run: str, most: int) -> int:
+        first = offset_of(connection, run)
+        some = _delete(connection, "event_log", "id > :first AND id < :end", most, first=first, end=first + SPAN)
+        if some < most:
+            connection.execute("DELETE FROM run_numbers WHERE run = ?", (run,))
+        return some
+
+    return _sweep(connection, "run_numbers", sweep)
+
+
+def _sweep_lines(connection: sqlite3.Connection) -> int:
+    """Delete the log lines of deleted runs."""
+    return _sweep(connection, "logs", lambda run, most: _delete(connection, "logs", "run = :run", most, run=run))
+
+
+def _delete(connection: sqlite3.Connection, table: str, where: str, most: int, **values: str | int) -> int:
+    """Delete the first rows that meet a condition. Returns how many there were."""
+    sql = f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {where} ORDER BY id LIMIT :most)"
+    return connection.execute(sql, {"most": most, **values}).rowcount
+
+
+def _sweep(connection: sqlite3.Connection, table: str, sweep: Callable[[str, int], int]) -> int:
+    """Delete what belongs to the deleted runs in `table`, ROWS at a time. `sweep` deletes at most so many rows of
+    a run."""
     runs, count = deque(_deleted_runs(connection, table)), 0
     while runs:
         left = ROWS
         with _transaction(connection):
             while runs and left:
-                some = connection.execute(
-                    f"DELETE FROM {table} WHERE run = :run AND {key} IN"
-                    f" (SELECT {key} FROM {table} WHERE run = :run ORDER BY {key} LIMIT :most)",
-                    {"run": runs[0], "most": left},
-                ).rowcount
-                left -= some
+                left -= sweep(runs[0], left)
                 if left:
                     runs.popleft()
         count += ROWS - left
@@ -201,27 +222,28 @@ def _sweep_results(connection: sqlite3.Connection, now: float) -> int:
     execute = connection.execute
     execute("CREATE TEMP TABLE suspects AS SELECT hash, size FROM results")
     execute("CREATE UNIQUE INDEX temp.suspects_by_hash ON suspects (hash)")
-    execute("CREATE TEMP TABLE seen (run TEXT PRIMARY KEY, seq INTEGER NOT NULL)")
-    after: tuple[str, int] = ("", 0)
+    execute("CREATE TEMP TABLE seen (run INTEGER PRIMARY KEY, id INTEGER NOT NULL)")
+    after = 0
     while True:
-        sql = f"SELECT run, seq, result FROM events WHERE (run, seq) > (?, ?) ORDER BY run, seq LIMIT {PAGE}"
-        rows = execute(sql, after).fetchall()
-        pointed = ((result,) for _, _, result in rows if result is not None)
-        last = {run: seq for run, seq, _ in rows}
+        sql = f"SELECT id, result FROM event_log WHERE id > ? ORDER BY id LIMIT {PAGE}"
+        rows = execute(sql, (after,)).fetchall()
+        pointed = ((result,) for _, result in rows if result is not None)
+        last = {event // SPAN: event for event, _ in rows}
         execute("BEGIN")
         connection.executemany("DELETE FROM suspects WHERE hash = ?", pointed)
         connection.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?)", list(last.items()))
         execute("COMMIT")
         if len(rows) < PAGE:
             break
-        after = rows[-1][0], rows[-1][1]
+        after = rows[-1][0]
     count = 0
     while True:
         with _transaction(connection):
             execute(
-                "DELETE FROM suspects WHERE hash IN (SELECT e.result FROM runs r JOIN events e ON e.run = r.run"
-                " AND e.seq > coalesce((SELECT seq FROM seen WHERE seen.run = r.run), 0)"
-                " WHERE e.result IS NOT NULL AND (r.ended IS NULL OR max(r.ended, r.started) > ?))",
+                "DELETE FROM suspects WHERE hash IN (SELECT result FROM runs JOIN run_numbers n USING (run)"
+                " CROSS JOIN event_log ON id > coalesce((SELECT id FROM seen WHERE seen.run = n.number),"
+                f" n.number * {SPAN}) AND id < (n.number + 1) * {SPAN}"
+                " WHERE result IS NOT NULL AND (runs.ended IS NULL OR max(runs.ended, runs.started) > ?))",
                 (now - RECENT,),
             )
             for table, column in (("letters", "inputs"), ("once", "result"), ("cache", "result")):

@@ -21,8 +21,10 @@ from typing import Any, TypeAlias, TypeVar
 
 from agentdeck.errors import Fault, StoreError, UsageError
 from agentdeck.scheduler.events import Event
-from agentdeck.store.codec import decode, large_field
+from agentdeck.store.codec import decode, fields_of, large_field
 from agentdeck.store.commands import COLUMNS, Request, request_from_row
+from agentdeck.store.event_log import COLUMNS as LOG_COLUMNS
+from agentdeck.store.event_log import LOG, SPAN, last_seq, offset_of
 from agentdeck.store.letters import Letter
 from agentdeck.store.once import Claim, once_key_of, once_state
 from agentdeck.store.run_list import ROW, RunRow, run_from_row
@@ -218,8 +220,11 @@ class Reader:
 
     def last_seq(self, run: str) -> int:
         """The number of the run's newest event; 0 if there is none."""
-        rows = self.select("SELECT max(seq) FROM events WHERE run = ?", (run,))
-        return int(rows[0][0] or 0) if rows else 0
+        return self._query(lambda connection: last_seq(connection, run)) or 0
+
+    def offset(self, run: str) -> int:
+        """What the ids of a run's events are more than their numbers (event_log.py)."""
+        return self._query(lambda connection: offset_of(connection, run)) or 0
 
     def events(self, run: str, after: int = 0, limit: int | None = None) -> Iterator[tuple[int, Event]]:
         """The events after number `after`, in order, with their numbers."""
@@ -227,7 +232,7 @@ class Reader:
 
     def of_kind(self, run: str, kind: str) -> Iterator[Any]:
         """The events of one kind (`limit_changed`), in order."""
-        return (event for _, event in self.decoded(self._rows(run, 0, None, "AND kind = ?", kind)))
+        return (event for _, event in self.decoded(self._rows(run, 0, None, "AND name = ?", kind)))
 
     def task_events(self, run: str, task: str) -> Iterator[tuple[int, Event]]:
         """The events of one task, in order. No other event of the run is decoded."""
@@ -269,7 +274,7 @@ class Reader:
         for seq, at, kind, task, step, data, result in self._rows(run, after, limit):
             row: dict[str, Data] = {"seq": seq, "at": at, "event": kind, "run": run}
             row.update({name: value for name, value in (("task", task), ("step", step)) if value})
-            row.update(json.loads(data))
+            row.update(fields_of(at, kind, step, json.loads(data)))
             if result is not None:
                 row[large_field(kind)] = self.result(result)
             yield row
@@ -292,13 +297,14 @@ class Reader:
         """The rows of a run's events after number `after` that meet the condition, in order, read page by
         page."""
         left = math.inf if limit is None else limit
+        offset = self.offset(run)
         sql = (
-            f"SELECT seq, at, kind, task, step, data, result FROM events WHERE run = ? AND seq > ? {condition}"
-            " ORDER BY seq LIMIT ?"
+            f"SELECT id - {offset}, {LOG_COLUMNS} FROM {LOG} WHERE id > ? AND id < {offset + SPAN} {condition}"
+            " ORDER BY id LIMIT ?"
         )
         while left > 0:
             size = min(PAGE, left)
-            rows = self.select(sql, (run, after, *values, size))
+            rows = self.select(sql, (offset + after, *values, size))
             yield from rows
             if len(rows) < size:
                 return

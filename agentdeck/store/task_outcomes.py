@@ -11,6 +11,7 @@ from typing import NamedTuple
 from agentdeck.scheduler.events import Event
 from agentdeck.scheduler.state import root_of
 from agentdeck.store.codec import snake
+from agentdeck.store.event_log import COLUMNS, LOG
 from agentdeck.store.reader import Reader
 from agentdeck.views.task_outcome import KINDS, TaskOutcome
 
@@ -27,9 +28,8 @@ _FILL = (
     f" AND kind IN ({','.join('?' * len(KINDS))})"
 )
 _READ = (
-    "SELECT e.seq, at, kind, task, step, data, result FROM task_events t"
-    " JOIN events e ON e.run = ? AND e.seq = t.seq"
-    " WHERE t.number > ? AND t.number <= ? ORDER BY t.number, t.seq"
+    f"SELECT seq, {COLUMNS} FROM task_events t CROSS JOIN {LOG}"
+    " WHERE id = seq + ? AND t.number > ? AND t.number <= ? ORDER BY t.number, t.seq"
 )
 
 
@@ -51,7 +51,7 @@ def page(reader: Reader, run: str, after: int = 0) -> Page:
     """The tasks after a number, as `collect` has found them."""
     last = after + PAGE
     tasks: dict[str, TaskOutcome] = {}
-    for _, event in reader.decoded(reader.select(_READ, (run, after, last))):
+    for _, event in reader.decoded(reader.select(_READ, (reader.offset(run), after, last))):
         _apply(tasks, event)
     more = reader.select("SELECT 1 FROM task_events WHERE number > ? LIMIT 1", (last,))
     return Page(list(tasks.values()), last if more else None)

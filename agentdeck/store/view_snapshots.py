@@ -31,9 +31,9 @@ def restore_view(reader: Reader, run: str, definition: Definition) -> RunView:
     The events after `view.seq` are still to be applied."""
     sql = (
         "SELECT seq, data FROM view_snapshots WHERE run = ? AND version = ?"
-        " AND EXISTS (SELECT 1 FROM events e WHERE e.run = view_snapshots.run AND e.seq = view_snapshots.seq)"
+        " AND EXISTS (SELECT 1 FROM event_log WHERE id = seq + ?)"
     )
-    for seq, data in reader.select(sql, (run, VERSION)):
+    for seq, data in reader.select(sql, (run, VERSION, reader.offset(run))):
         try:
             snapshot: dict[str, Any] = json.loads(zlib.decompress(data))
             view = restored_view(definition, snapshot)

@@ -9,12 +9,13 @@ works without it. Measured beside a thread that computes: 33,000 events/s with 2
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeAlias
 
 from agentdeck.scheduler.events import Event
 from agentdeck.store.codec import LargeValues, encode
+from agentdeck.store.event_log import new_offset
 from agentdeck.store.fault_point import reach_fault_point
 from agentdeck.store.log import LogRow, TableWrite
 from agentdeck.store.sqlite_errors import is_environment_error
@@ -41,18 +42,20 @@ class _Insert:
                 left -= size
 
 
-_EVENTS = _Insert("INSERT INTO events (run, seq, at, kind, task, step, data, result)", 8)
+_EVENTS = _Insert("INSERT INTO event_log (id, at, kind, task, step, data, result)", 7)
 _RESULTS = _Insert("INSERT OR IGNORE INTO results (hash, data, size)", 3)
 _LOGS = _Insert("INSERT INTO logs (run, at, task, step, attempt, level, text)", 7)
 
 
 class Rows:
-    """Encoded rows, in order. `large`: insert them before adding more, as results may be of any size."""
+    """Encoded rows, in order. `large`: insert them before adding more, as results may be of any size. `kinds` has
+    the number of each kind of event."""
 
-    __slots__ = ("_events", "_lines", "_results")
+    __slots__ = ("_events", "_kinds", "_lines", "_results")
 
-    def __init__(self) -> None:
-        self._events: list[tuple[Any, ...]] = []
+    def __init__(self, kinds: Mapping[str, int]) -> None:
+        self._kinds = kinds
+        self._events: dict[str, list[tuple[Any, ...]]] = {}  # by run, with their numbers in it
         self._results = LargeValues()
         self._lines: list[tuple[Any, ...]] = []
 
@@ -61,10 +64,11 @@ class Rows:
         return self._results.size > LARGE
 
     def add_events(self, run: str, first: int, events: Sequence[Event]) -> None:
-        results = self._results
+        results, kinds = self._results, self._kinds
+        rows = self._events.setdefault(run, [])
         for seq, event in enumerate(events, first):
             kind, task, step, data, result = encode(event, results)
-            self._events.append((run, seq, event.at, kind, task, step, data, result))
+            rows.append((seq, event.at, kinds[kind], task, step, data, result))
 
     def add_lines(self, run: str, lines: Sequence[LogRow]) -> None:
         for at, task, step, attempt, level, text in lines:
@@ -73,7 +77,9 @@ class Rows:
     def insert(self, connection: sqlite3.Connection) -> None:
         """Insert and clear them. Raises sqlite3.IntegrityError when a sequence number is taken."""
         _RESULTS.all(connection, self._results.rows)
-        _EVENTS.all(connection, self._events)
+        for run, rows in self._events.items():
+            offset = new_offset(connection, run)
+            _EVENTS.all(connection, [(offset + row[0], *row[1:]) for row in rows])
         _LOGS.all(connection, self._lines)
         self._events.clear()
         self._results.clear()
@@ -126,10 +132,11 @@ class Conflict(Exception):
     """A sequence number is taken already."""
 
 
-def commit(connection: sqlite3.Connection, items: Sequence[Item]) -> list[CallResult]:
-    """Commit the items. All are on disk when this returns; after an error and `roll_back` nothing is."""
+def commit(connection: sqlite3.Connection, items: Sequence[Item], kinds: Mapping[str, int]) -> list[CallResult]:
+    """Commit the items. All are on disk when this returns; after an error and `roll_back` nothing is. `kinds` has
+    the number of each kind of event."""
     answers: list[CallResult] = []
-    rows = Rows()
+    rows = Rows(kinds)
     prepared = 0
     for item in items:  # before the lock is taken, so that other writers do not wait for it
         if isinstance(item, Call) or rows.large or (isinstance(item, Events) and item.also):

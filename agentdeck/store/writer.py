@@ -20,7 +20,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from agentdeck.errors import StoreError
 from agentdeck.scheduler.events import Event
-from agentdeck.store.codec import large_size
+from agentdeck.store.codec import KINDS, large_size
+from agentdeck.store.event_log import kind_numbers, last_seq
 from agentdeck.store.log import LogRow, OnCommit, OnFault, TableWrite
 from agentdeck.store.schema import open_for_writing, roll_back
 from agentdeck.store.sqlite_errors import RunTaken, StoreBroken, code, explain, is_busy, is_environment_error
@@ -67,6 +68,7 @@ class Writer:
         self._on_commit = on_commit
         self._on_fault = on_fault
         self._connection = open_for_writing(self.path, busy_seconds=BUSY)
+        self._kinds = self._kind_numbers()
         self._connection.execute(f"PRAGMA busy_timeout = {int(LOCKED * 1000)}")
         self._wal_space = WalSpace(self.path)
         self._queue: queue.SimpleQueue[Item | _Stop] = queue.SimpleQueue()
@@ -153,6 +155,13 @@ class Writer:
             self._weight_handed_over += weight_of(item)
             self._queue.put(item)
 
+    def _kind_numbers(self) -> dict[str, int]:
+        try:
+            return kind_numbers(self._connection, KINDS)
+        except sqlite3.Error as error:
+            self._connection.close()
+            raise explain(error, self.path) from error
+
     # In the writer's thread -------------------------------------------------------------------------------
 
     def _work(self) -> None:
@@ -204,7 +213,7 @@ class Writer:
         while True:
             kept = [item for item in items if not (isinstance(item, Events | Lines) and item.run in self._taken)]
             try:
-                answers = commit(self._connection, kept)
+                answers = commit(self._connection, kept, self._kinds)
                 break
             except Conflict:
                 roll_back(self._connection)
@@ -249,9 +258,7 @@ class Writer:
         """Find the runs whose sequence numbers are taken: other processes own them now."""
         found = False
         for run, first in {i.run: i.first for i in reversed(items) if isinstance(i, Events)}.items():
-            sql = "SELECT max(seq) FROM events WHERE run = ?"
-            last = self._connection.execute(sql, (run,)).fetchone()[0]
-            if last is not None and last >= first:
+            if last_seq(self._connection, run) >= first:
                 found = True
                 self._taken.add(run)
                 if self._on_fault is not None:

@@ -119,7 +119,10 @@ def test_an_old_log_says_unknown_and_never_timed_out(deck: Deck) -> None:
     deck.write("paid.yaml", (PAID % "4h").replace("reason: string, ", ""))
     assert deck("run", "paid.yaml", "--yes").returncode == 0
     with sqlite3.connect(deck.db) as db:
-        sql = "UPDATE events SET data = ? WHERE kind = 'step_answered'"
+        sql = (
+            "UPDATE event_log SET data = ?"
+            " WHERE kind = (SELECT number FROM event_kinds WHERE name = 'step_answered')"
+        )
         db.execute(sql, (json.dumps({"approved": True, "fields": {}}),))
     for name, text in shown(deck).items():
         if name != "logs":  # a line of 0.1 is what it is

@@ -355,7 +355,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_is_waited_for(small_disk: Path) -> None:
     ballast = small_disk / "ballast"
-    ballast.write_bytes(b"x" * 1_200_000)
+    ballast.write_bytes(b"x" * 1_450_000)
     faults: list[StoreError | None] = []
     path = small_disk / "agentdeck.db"
     writer = Writer(path, None, faults.append)
