@@ -20,6 +20,7 @@ from agentdeck.engine.log_lines import LogLine
 from agentdeck.engine.observers import Observer, Warn, warn_in_log
 from agentdeck.engine.run_control import RunControl
 from agentdeck.engine.run_storage import RunStorage
+from agentdeck.engine.searched_order import searched_order
 from agentdeck.engine.source_hashes import FILES, files_of
 from agentdeck.engine.stalled import Answering, StallCause
 from agentdeck.engine.task_feed import TaskFeed
@@ -32,6 +33,7 @@ from agentdeck.scheduler.approvals import required
 from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.store.fault_point import reach_fault_point
+from agentdeck.store.reader import means
 from agentdeck.store.runs import new_run
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.deck import WORKERS, Deck, deck_for
@@ -125,13 +127,16 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
         definition, name = launch.definition, launch.run or new_run()
         author = launch.author or current_author("api")
         launch = replace(launch, author=author)
-        program = programs(definition, launch.folder, await storage.durations(definition, launch.folder))
+        samples = await storage.samples(definition, launch.folder)
+        program = programs(definition, launch.folder, means(samples))
         deck = deck_for(launch.folder)
         check_deck(deck, program.definitions())
         check_yes(launch.yes, program.definitions())
         most = deck.workers or WORKERS
         workers = launch.workers or min(definition.limits.workers or most, most)
         scheduler = Scheduler(program, run=name, workers=workers, gated=storage.durable)
+        alone = launch.tasks is None  # the tasks of a run start by age, so that they end early
+        order = await searched_order(definition, samples, workers, name) if alone else ()
         started = ev.RunStarted(
             clock.now(),
             name,
@@ -141,6 +146,7 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
             {"workers": workers, **all_in_deck_notation(caps_of(deck, definition))},
             author.text,
             tasks=given_tasks(launch),
+            order=order,
         )
         source = {"folder": str(launch.folder.resolve()), **launch.source}
         view, watch = RunView(definition), watch or Watch()

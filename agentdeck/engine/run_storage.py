@@ -74,12 +74,12 @@ class RunStorage:
         """Set what is called at commits and faults, in the log's thread."""
         self._committed, self._fault = committed, fault
 
-    async def durations(self, definition: Definition, folder: Path) -> dict[str, float]:
-        """Mean seconds per agent in earlier runs of the workflow with this name in this folder."""
+    async def samples(self, definition: Definition, folder: Path) -> dict[str, list[float]]:
+        """Seconds of attempts by agent in earlier runs of the workflow with this name in this folder."""
         if self.path is None:
             return {}
         async with AsyncReader(self.path) as store:
-            return await store.read(lambda reader: reader.durations(definition.name, str(folder.resolve())))
+            return await store.read(lambda reader: reader.samples(definition.name, str(folder.resolve())))
 
     async def work(self, workflow: str, folder: Path) -> list[float]:
         """Seconds of work of the newest tasks in earlier runs of the workflow."""

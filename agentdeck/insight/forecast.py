@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
@@ -28,14 +28,17 @@ def forecast(
     workers: int,
     tasks: int = 1,
     seconds: Mapping[str, float] | None = None,
+    order: Sequence[str] = (),
 ) -> Forecast:
     """Simulate the run: every attempt succeeds after its duration, and every `when` reads null. `seconds` are
-    durations by agent."""
+    durations by agent, `order` is the order of agents that was searched, if one was."""
     known = assumed(definition, seconds or {})
     machine = Scheduler(Program(definition, known), run="forecast", workers=workers)
     ends: list[tuple[float, int, ev.StepStarted]] = []
     now, first, most, count, opened = 0.0, 0.0, 0, 0, 0
-    todo: list[ev.Event | ev.Signal] = [ev.RunStarted(0.0, "forecast", definition.name, "", {}, {})]
+    todo: list[ev.Event | ev.Signal] = [
+        ev.RunStarted(0.0, "forecast", definition.name, "", {}, {}, order=tuple(order))
+    ]
     inputs = {name: spec.default for name, spec in definition.inputs.items()}
     while True:
         while todo:

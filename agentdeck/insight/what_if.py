@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from agentdeck.insight.forecast import forecast, further_task, without_items
@@ -25,7 +25,7 @@ class RunSnapshot:
     `known` is the mean duration of attempts, `last` the newest durations, `failing` the share of attempts
     that fail, `items` the number of items per task with `each`. `calls` and `tokens` are those of prompts per
     task, `shares` the part of them that counts for each provider's limit; `usd` is per task, None where not
-    known."""
+    known. `order` is that of the agents, where one was searched."""
 
     definition: Definition
     limits: Mapping[str, Data]
@@ -39,6 +39,7 @@ class RunSnapshot:
     usd: float | None
     spent: float
     items: Mapping[str, float] = field(default_factory=dict)
+    order: Sequence[str] = ()
 
     @property
     def workers(self) -> int:
@@ -72,6 +73,7 @@ def snapshot_run(
         None if usd is None or not view.tasks.ended else usd / view.tasks.ended,
         usd or 0.0,
         {name: _items(by_agent[name]) for name, a in definition.agents.items() if a.each and name in by_agent},
+        tuple(view.order),
     )
 
 
@@ -113,7 +115,7 @@ def predict_rest(run: RunSnapshot) -> tuple[float, str]:
     definition, workers = _at(run.definition, run.limits), max(1, run.workers)
     plays = max(1, min(run.left, STEPS // max(1, len(definition.agents))))
     played, known = without_items(definition, run.known, run.items, workers)
-    length = forecast(played, workers, plays, known).seconds
+    length = forecast(played, workers, plays, known, run.order).seconds
     if plays < run.left:
         length += (run.left - plays) * further_task(played, workers, plays, length, known)
     work = {

@@ -315,6 +315,7 @@ class _Explainer:
         """The scheduler's order: by the age of a task and the key of a step, what starts first is lowest."""
         seconds = {name: mean for name, totals in self.view.agents.items() if (mean := totals.durations.mean)}
         program = Program(self.definition, seconds)
+        program.start_in(self.view.order)
 
         def order(age: int, key: str) -> tuple[int, int, float, int, int]:
             name, _, item = key.partition("[")

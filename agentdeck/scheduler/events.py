@@ -56,7 +56,9 @@ class Author(NamedTuple):
 
 class RunStarted(NamedTuple):
     """The first event of every log. `inputs` are those of the run, before defaults; `limits` as launched.
-    `origin` is the run whose results a fork shares. `tasks` is how many were given, where that is known."""
+    `origin` is the run whose results a fork shares. `tasks` is how many were given, where that is known. `order`
+    is the order of agents that a search found (`order_search.py`), empty where the longest remaining path goes
+    first."""
 
     at: float
     run: str
@@ -67,6 +69,7 @@ class RunStarted(NamedTuple):
     who: str = ""
     origin: str = ""
     tasks: int | None = None
+    order: tuple[str, ...] = ()
 
 
 class RunResumed(NamedTuple):

@@ -91,6 +91,7 @@ class Fold:
 
     def _run_started(self, event: ev.RunStarted) -> None:
         self.state.run = event.run
+        self.state.program.start_in(event.order)
 
     def _run_resumed(self, event: ev.RunResumed) -> None:
         state = self.state

@@ -34,14 +34,15 @@ class Rule:
     reservation is requested. `metered`: attempts are reserved before they start. `checked`: steps are checked
     before they start, since they may be dropped or have to wait for one another. `composite`: `Expansion` decides
     first what a ready step becomes. `timed_joins` are the dependents whose join has a `within`. `durations` are
-    the seconds of the last attempts, where an adaptive timeout (`auto`) or hedging needs them.
+    the seconds of the last attempts, where an adaptive timeout (`auto`) or hedging needs them. `rank` orders the
+    ready steps of a task: the longest remaining path (negated), or the place in an order that was searched.
     """
 
     def __init__(self, agent: Agent, index: int, remaining: float) -> None:
         self.agent = agent
         self.index = index
         self.name = agent.name
-        self.remaining = -remaining
+        self.remaining = self.rank = -remaining
         self.priority = PRIORITIES[agent.priority]
         self.join = agent.join
         self.spare = agent.spare
@@ -116,6 +117,11 @@ class Program:
         self.leaves = tuple(rule.index for rule in self.rules if rule.leaf)
         self.output = Template(definition.output) if definition.output is not None else None
         self.reports = any(word in repr(definition.output) for word in REPORTS)
+
+    def start_in(self, order: Sequence[str]) -> None:
+        """Order ready steps as these agents, instead of by their remaining paths. Empty: leave it as it is."""
+        for place, name in enumerate(order):
+            self.rules[self.index[name]].rank = float(place)
 
     def all_rules(self) -> Iterator[Rule]:
         """The rules of this workflow and of its sub-workflows."""

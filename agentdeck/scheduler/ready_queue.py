@@ -13,15 +13,15 @@ from agentdeck.scheduler.timers import Timers
 from agentdeck.scheduler.waits import HELD as HELD_BACK
 from agentdeck.scheduler.waits import MAX_PARALLEL, Wait, WaitClock
 
-#: A ready step with its sort key: priority, age of the task, longest remaining path (negated), index of the
-#: agent, item, ticket.
+#: A ready step with its sort key: priority, age of the task, rank, index of the agent, item, ticket.
 Entry: TypeAlias = tuple[int, int, float, int, int, int, Step]
 
 
 def start_order(rule: Rule, age: int, item: int) -> tuple[int, int, float, int, int]:
-    """The sort key by which ready steps start: priority of the agent, age of the task, longest remaining path
-    (negated), place of the agent in the workflow, item (-1 without). Equal ones start as they became ready."""
-    return rule.priority, age, rule.remaining, rule.index, item
+    """The sort key by which ready steps start: priority of the agent, age of the task, rank (longest remaining
+    path first, or a searched order), place of the agent in the workflow, item (-1 without). Equal ones start as
+    they became ready."""
+    return rule.priority, age, rule.rank, rule.index, item
 
 
 class ReadyQueue:

@@ -13,7 +13,7 @@ import json
 import math
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -205,10 +205,12 @@ class Reader:
 
     def durations(self, workflow: str, folder: str) -> dict[str, float]:
         """Mean seconds of each agent of a workflow, over its newest attempts that succeeded."""
+        return means(self.samples(workflow, folder))
+
+    def samples(self, workflow: str, folder: str) -> dict[str, list[float]]:
+        """Seconds of the newest attempts of each agent of a workflow that succeeded, oldest first."""
         sql = "SELECT agent, samples FROM durations WHERE workflow = ? AND folder = ? AND agent != ?"
-        rows = self.select(sql, (workflow, folder, WHOLE_TASK))
-        samples = {agent: json.loads(text) for agent, text in rows}
-        return {agent: sum(taken) / len(taken) for agent, taken in samples.items()}
+        return {agent: json.loads(text) for agent, text in self.select(sql, (workflow, folder, WHOLE_TASK))}
 
     def work(self, workflow: str, folder: str) -> list[float]:
         """Seconds of work of the newest tasks of a workflow, where they were counted."""
@@ -387,6 +389,11 @@ class Reader:
         """One command, with its answer once there is one."""
         rows = self.select(f"SELECT {COLUMNS} FROM commands WHERE id = ?", (request,))
         return request_from_row(rows[0]) if rows else None
+
+
+def means(samples: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The mean of each agent's seconds."""
+    return {agent: sum(taken) / len(taken) for agent, taken in samples.items()}
 
 
 def _like(text: str) -> str:

@@ -42,6 +42,7 @@ class RunView:
         self.now = 0.0
         self.idle = 0.0
         self.limits: dict[str, Data] = {}
+        self.order: list[str] = []  # of the agents, where one was searched
         self.output: Data = None
         self.tasks = TaskCounts()
         self.timeline = RunTimeline()
@@ -155,6 +156,7 @@ class RunView:
         self.started = e.at
         self.limits = dict(e.limits)
         self.tasks.given = e.tasks
+        self.order = list(e.order)
 
     def _run_resumed(self, e: ev.RunResumed) -> None:
         """Steps did not wait while no process ran the run."""

@@ -24,7 +24,7 @@ FORMAT = 1
 # The fields that are plain data. The others are written out below.
 _VIEW = (
     "seq", "run", "workflow", "identity", "inputs", "state", "started", "ended", "now", "idle", "limits",
-    "output",
+    "order", "output",
 )  # fmt: skip
 _COUNTS = tuple(field.name for field in fields(TaskCounts))
 _AGENT = tuple(f.name for f in fields(AgentTotals) if f.name not in ("name", "graph", "durations"))

@@ -70,6 +70,7 @@ class Player:
         usage: Callable[[ev.StepStarted], ev.Usage] | None = None,
         nested: Mapping[str, Definition] | None = None,
         renders: float = 0.0,
+        order: tuple[str, ...] = (),
     ) -> None:
         self.definition = of
         self.nested = {name: Program(below) for name, below in (nested or {}).items()}
@@ -100,7 +101,7 @@ class Player:
         self.finished = ""
         self._ends: list[tuple[float, int, ev.Event | ev.Signal]] = []
         self._ticket = 0
-        self.send(ev.RunStarted(0.0, "r", of.name, "", {}, {}))
+        self.send(ev.RunStarted(0.0, "r", of.name, "", {}, {}, order=order))
 
     def at(self, when: float, event: ev.Event | ev.Signal) -> None:
         self._ticket += 1

@@ -1,0 +1,146 @@
+"""The search for an order: never worse than its beginning, and what it reports is what the scheduler takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from math import exp
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentdeck.insight.forecast import forecast
+from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.fold import Fold
+from agentdeck.scheduler.order_search import OrderSearch, candidate, spread
+from agentdeck.scheduler.program import Program
+from agentdeck.workflow.model import Agent, Approve, Definition, Join, Repeat, Timeout
+from tests.scheduler.driver import Player, agent, definition, prompt
+
+FREE = Timeout(attempt=None)
+#: With two workers the longest remaining path first takes 22 s, as d takes one of them for 8 s; 17.5 is best.
+NEEDS: Mapping[str, Sequence[str]] = {"a": [], "b": [], "c": ["b"], "d": [], "e": ["b"], "f": ["c", "e"]}
+SECONDS = {"a": 2.5, "b": 2.0, "c": 7.0, "d": 8.0, "e": 8.0, "f": 7.0}
+
+
+def rounds(count: int) -> Callable[[], bool]:
+    """True so many times."""
+    left = [True] * count
+    return lambda: bool(left) and left.pop()
+
+
+def workflow(needs: Mapping[str, Sequence[str]] = NEEDS) -> Definition:
+    return definition(*(agent(name, *above, timeout=FREE) for name, above in needs.items()))
+
+
+def samples(seconds: Mapping[str, float] = SECONDS) -> dict[str, list[float]]:
+    """Three attempts of each agent that differ by a hundredth."""
+    return {name: [0.99 * taken, taken, 1.01 * taken] for name, taken in seconds.items()}
+
+
+@st.composite
+def timed_graphs(draw: st.DrawFn) -> tuple[dict[str, list[str]], dict[str, float]]:
+    """Up to 14 agents and their seconds, of which no two sums are the same."""
+    needs: dict[str, list[str]] = {}
+    for i in range(draw(st.integers(1, 14))):
+        needs[f"a{i}"] = draw(st.lists(st.sampled_from(list(needs)), unique=True, max_size=3)) if needs else []
+    return needs, {name: draw(st.integers(0, 9)) + 0.5 ** (i + 3) for i, name in enumerate(needs)}
+
+
+@settings(max_examples=60, deadline=None)
+@given(timed_graphs(), st.integers(1, 4))
+def test_what_a_search_reports_is_what_the_scheduler_takes(
+    of: tuple[dict[str, list[str]], dict[str, float]], workers: int
+) -> None:
+    needs, seconds = of
+    search = OrderSearch(needs, seconds, workers, "run")
+    assert forecast(workflow(needs), workers, 1, seconds).seconds == pytest.approx(search.first)
+    search.search(rounds(12))
+    assert search.bound * (1 - 1e-9) <= search.makespan <= search.first
+    for place, name in enumerate(search.order):
+        assert set(needs[name]) <= set(search.order[:place])
+    assert len(search.order) == len(needs)
+    # The forecast is the scheduler, which starts no step before its needs and none without a free worker.
+    found = forecast(workflow(needs), workers, 1, seconds, search.order)
+    assert found.seconds == pytest.approx(search.makespan)
+
+
+def test_a_search_finds_what_the_longest_path_first_misses() -> None:
+    search = OrderSearch(NEEDS, SECONDS, 2, "run")
+    assert search.first == search.makespan == 22.0
+    search.search(rounds(30))
+    assert search.makespan == 17.5
+    assert forecast(workflow(), 2, 1, SECONDS, search.order).seconds == search.makespan
+
+
+def test_the_same_seed_finds_the_same_order_in_as_many_rounds() -> None:
+    needs = {f"a{i}": [f"a{k}" for k in range(i) if (i * 7 + k * 3) % 5 == 0] for i in range(24)}
+    seconds = {name: 1.0 + i * 37 % 11 + 0.5**i for i, name in enumerate(needs)}
+    first, second = (OrderSearch(needs, seconds, 3, "run") for _ in range(2))
+    first.search(rounds(40))
+    second.search(rounds(40))
+    assert first.order == second.order
+    assert first.schedules == second.schedules > 40
+
+
+def test_a_search_ends_where_no_order_can_be_better() -> None:
+    chain = {"a": [], "b": ["a"], "c": ["b"]}
+    search = OrderSearch(chain, dict.fromkeys(chain, 5.0), 4, "run")
+    search.search(lambda: pytest.fail("it went on"))
+    assert search.schedules == 1
+    assert search.order == ("a", "b", "c")
+
+
+def test_an_order_is_searched_only_where_it_can_gain() -> None:
+    assert candidate(workflow(), samples(), 2, "run").search is not None
+    assert candidate(workflow(), samples(), 6, "run").reason == "no order is much faster"
+    short = {name: taken / 1000 for name, taken in SECONDS.items()}
+    assert candidate(workflow(), samples(short), 2, "run").reason == "no order is much faster"
+    vary = {name: [0.7 * taken, taken, 1.3 * taken] for name, taken in SECONDS.items()}
+    assert candidate(workflow(), vary, 2, "run").reason == "durations vary too much from run to run (σ 0.31)"
+    assert candidate(workflow(), {}, 2, "run").reason == "fewer than 3 attempts of a were measured"
+    large = {f"a{i}": list[str]() for i in range(1001)}
+    assert candidate(workflow(large), {}, 2, "run").reason == "the workflow has more than 1,000 agents"
+    serial = replace(workflow(), mode="sequential")
+    assert candidate(serial, samples(), 2, "run").reason == "the mode is sequential"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        prompt("f", "c", "e"),
+        agent("f", "c", "e", when="1 > 2"),
+        agent("f", "c", "e", each="[1, 2]"),
+        agent("f", "c", "e", repeat=Repeat("1 > 2", 3)),
+        agent("f", "c", "e", join=Join("any")),
+        agent("f", "c", "e", join=Join(within=3.0)),
+        Agent("f", Approve("Really?"), needs=("c", "e")),
+    ],
+)
+def test_no_order_is_searched_where_the_run_decides(odd: Agent) -> None:
+    of = definition(*(odd if name == "f" else agent(name, *above) for name, above in NEEDS.items()))
+    reason = candidate(of, samples(), 2, "run").reason
+    assert reason == "when and how often f runs, or for how long, is known only in the run"
+
+
+def test_no_order_is_searched_where_agents_have_priorities() -> None:
+    of = definition(*(agent(name, *NEEDS[name]) for name in "abcde"), agent("f", "c", "e", priority="low"))
+    assert candidate(of, samples(), 2, "run").reason == "the agents have different priorities"
+
+
+def test_the_spread_of_long_agents_counts_most() -> None:
+    wide, narrow = [exp(-0.5), exp(0.5)], [10 * exp(-0.01), 10 * exp(0.01)]
+    assert spread([wide], [1.0]) == pytest.approx(0.5 * 2**0.5)
+    assert spread([wide, narrow], [1.0, 0.0]) == pytest.approx(0.5 * 2**0.5)
+    assert spread([wide, narrow], [0.01, 10.0]) == pytest.approx(0.0267, abs=0.001)
+    assert spread([[0.0, 0.0]], [0.0]) == 0.0
+
+
+def test_a_run_starts_its_steps_in_the_order_that_its_first_event_has() -> None:
+    order = ("b", "a", "e", "c", "d", "f")
+    player = Player(workflow(), workers=1, order=order).play()
+    assert tuple(event.step for event in player.log if isinstance(event, ev.StepStarted)) == order
+    fold = Fold(Program(workflow()), run="r", workers=1)
+    fold.apply(player.log[0])
+    assert [rule.rank for rule in fold.state.program.rules] == [1.0, 0.0, 3.0, 4.0, 2.0, 5.0]
