@@ -3,25 +3,33 @@
     python -m benchmarks.order                 every group, with history and as a first run
     python -m benchmarks.order --cases         also each case, the worst first
     python -m benchmarks.order --seed 7        other generated graphs
+    python -m benchmarks.order --search 1      first search each case for so many seconds, and keep what is found
+    python -m benchmarks.order --noise         what a searched order gains where durations differ from run to run
 
-The scheduler itself is played. "With history" it knows how long each agent takes; in a "first run" it knows
-nothing. The best known is the best makespan that anything has found: the file of the recorded graphs, the
-lists below, the runs of the scheduler. `FIFO` starts steps as they become ready, with all tasks open. `task
-end` is the mean time at which a task ends, beside strict age: the older task first, in a task the longest
+The scheduler itself is played. "With history" it knows how long each agent takes; "searched" it also starts steps
+in the order that a search of 20 ms of processor time found; in a "first run" it knows nothing. The best known is
+the best makespan that anything has found: the file of the recorded graphs, `order-best.json` (what `--search` has
+found), the lists below, the runs of the scheduler. `FIFO` starts steps as they become ready, with all tasks open.
+`task end` is the mean time at which a task ends, beside strict age: the older task first, in a task the longest
 remaining path.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
-from math import exp, log
+from math import exp, inf, log
+from pathlib import Path
+from random import Random
+from time import process_time
 from typing import NamedTuple
 
 from agentdeck.agents.python import Python
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.order_search import BRIEFLY, OrderSearch
 from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.workflow import graph
@@ -31,6 +39,8 @@ from benchmarks.order_graphs import WORKERS, Graph, graphs
 
 #: Seconds of `workflows/order.yaml`.
 TAKES = {"extract": 2.0, "payment": 1.5, "inventory": 2.0, "shipping": 1.0, "confirm": 1.0}
+#: The best makespans that searches have found, by case.
+BEST = Path(__file__).with_name("order-best.json")
 #: Two makespans are the same within this factor.
 SAME = 1 + 1e-9
 
@@ -42,6 +52,11 @@ class Case(NamedTuple):
     graph: Graph
     tasks: int
     workers: int
+
+    @property
+    def key(self) -> str:
+        """Its name in `order-best.json`."""
+        return f"{self.graph.name}/{self.tasks}/{self.workers}"
 
     @property
     def bound(self) -> float:
@@ -71,9 +86,13 @@ class Result(NamedTuple):
         return self.played.makespan / self.best
 
 
-def play(case: Case, known: Mapping[str, float]) -> Played:
-    """Run the case on the scheduler, which knows these seconds of its agents."""
+def play(
+    case: Case, known: Mapping[str, float], order: tuple[str, ...] = (), takes: Mapping[str, float] | None = None
+) -> Played:
+    """Run the case on the scheduler, which knows these seconds of its agents; in a searched `order` or without.
+    `takes` are the seconds of this run, where they are not those of the graph."""
     of, free = case.graph, Timeout(attempt=None)
+    takes = takes or of.seconds
     agents = {
         name: Agent(name, Python("m:f"), needs=tuple(above), timeout=free) for name, above in of.needs.items()
     }
@@ -81,14 +100,14 @@ def play(case: Case, known: Mapping[str, float]) -> Played:
     scheduler = Scheduler(Program(definition, known), run="order", workers=case.workers)
     now, opened, count, ended = 0.0, 0, 0, 0.0
     ends: list[tuple[float, int, ev.StepStarted]] = []
-    todo: list[ev.Event | ev.Signal] = [ev.RunStarted(0.0, "order", of.name, "", {}, {})]
+    todo: list[ev.Event | ev.Signal] = [ev.RunStarted(0.0, "order", of.name, "", {}, {}, order=order)]
     while True:
         while todo:
             for action in scheduler.handle(todo.pop(0)):
                 match action:
                     case act.StartAttempt(started):
                         count += 1
-                        heappush(ends, (now + of.seconds[started.agent], count, started))
+                        heappush(ends, (now + takes[started.agent], count, started))
                     case act.PullTask():
                         opened += 1
                         more = opened <= case.tasks
@@ -106,6 +125,7 @@ def play(case: Case, known: Mapping[str, float]) -> Played:
 
 
 Key = Callable[[int, str], float]
+Play = Callable[[Case, Mapping[str, float]], Played]
 
 
 def listed(case: Case, key: Key | None) -> Played:
@@ -146,7 +166,26 @@ def listed(case: Case, key: Key | None) -> Played:
     return Played(now, ended / case.tasks)
 
 
-def measured(case: Case, known: Mapping[str, float]) -> Result:
+def search(case: Case, seconds: float) -> OrderSearch:
+    """Search so many seconds of processor time for an order of all steps of the case."""
+    of, tasks = case.graph, range(1, case.tasks + 1)
+    needs = {
+        f"{task}/{name}": [f"{task}/{need}" for need in of.needs[name]] for task in tasks for name in of.needs
+    }
+    taken = {f"{task}/{name}": of.seconds[name] for task in tasks for name in of.needs}
+    found = OrderSearch(needs, taken, case.workers, "run")
+    until = process_time() + seconds
+    found.search(lambda: process_time() < until)
+    return found
+
+
+def searched(case: Case, known: Mapping[str, float]) -> Played:
+    """Play a case of one task in the order that a launch searches."""
+    order = tuple(name.partition("/")[2] for name in search(case, BRIEFLY).order)
+    return play(case, known, order)
+
+
+def measured(case: Case, known: Mapping[str, float], best: dict[str, float], how: Play) -> Result:
     """Play a case. The scheduler knows these seconds."""
     of = case.graph
     rank = graph.remaining(of.needs, of.seconds)
@@ -154,11 +193,28 @@ def measured(case: Case, known: Mapping[str, float]) -> Result:
     fifo = listed(case, None)
     by_age = listed(case, lambda task, name: task * span - rank[name])
     by_rank = listed(case, lambda task, name: -rank[name])
-    played = play(case, known)
-    found = [fifo.makespan, by_age.makespan, by_rank.makespan, played.makespan]
+    played = how(case, known)
+    found = [fifo.makespan, by_age.makespan, by_rank.makespan, played.makespan, best.get(case.key, inf)]
     if case.tasks == 1 and case.workers in of.best:
         found.append(of.best[case.workers])
-    return Result(case, min(found), fifo, by_age, played)
+    best[case.key] = min(found)
+    return Result(case, best[case.key], fifo, by_age, played)
+
+
+def noise(chosen: Sequence[Case]) -> Iterator[str]:
+    """What the searched order gains on the longest remaining path first, where each duration is multiplied by a
+    random factor of this spread, and both know only the mean."""
+    alone = [case for case in chosen if case.tasks == 1]
+    orders = [tuple(name.partition("/")[2] for name in search(case, BRIEFLY).order) for case in alone]
+    for sigma in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5):
+        random, ratios = Random(1), []
+        for case, order in zip(alone, orders, strict=True):
+            for _ in range(5 if sigma else 1):
+                takes = {n: taken * random.lognormvariate(0, sigma) for n, taken in case.graph.seconds.items()}
+                by_path, by_search = (play(case, case.graph.seconds, o, takes).makespan for o in ((), order))
+                ratios.append(by_search / by_path)
+        slower = sum(ratio > SAME for ratio in ratios) / len(ratios)
+        yield f"sigma {sigma:.2f}: searched / path {mean(ratios):.4f}, slower in {slower:.0%} of {len(ratios)}"
 
 
 def cases(seed: int) -> Iterator[Case]:
@@ -186,7 +242,7 @@ def row(name: str, results: Sequence[Result]) -> str:
     ends = mean(r.played.mean_end / r.by_age.mean_end for r in results)
     bound = mean(r.played.makespan / r.case.bound for r in results)
     return (
-        f"{name:36} {len(results):5}  mean {mean(r.ratio for r in results):.4f}  worst {worst.ratio:.3f}"
+        f"{name:40} {len(results):5}  mean {mean(r.ratio for r in results):.4f}  worst {worst.ratio:.3f}"
         f"  worse than FIFO {slower:3}  task end {ends:.3f}  / lower bound {bound:.4f}"
     )
 
@@ -196,12 +252,22 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="groups that begin with this")
     parser.add_argument("--cases", action="store_true", help="each case, the worst first")
+    parser.add_argument("--search", type=float, metavar="SECONDS", help="search each case before")
+    parser.add_argument("--noise", action="store_true", help="durations that differ from run to run")
     given = parser.parse_args()
     chosen = [case for case in cases(given.seed) if case.group.startswith(given.only)]
-    groups = list(dict.fromkeys(case.group for case in chosen))
-    for title, history in (("with history", True), ("first run", False)):
-        results = [measured(case, case.graph.seconds if history else {}) for case in chosen]
-        for group in groups:
+    best: dict[str, float] = json.loads(BEST.read_text()) if BEST.exists() else {}
+    if given.noise:
+        for line in noise(chosen):
+            print(line, flush=True)
+        return
+    if given.search:
+        for case in chosen:
+            best[case.key] = min(search(case, given.search).makespan, best.get(case.key, inf))
+    for title, history, how in TITLES:
+        some = [case for case in chosen if case.tasks == 1 or how is not searched]
+        results = [measured(case, case.graph.seconds if history else {}, best, how) for case in some]
+        for group in dict.fromkeys(case.group for case in some):
             print(row(f"{title}: {group}", [r for r in results if r.case.group == group]), flush=True)
         if given.cases:
             for r in sorted(results, key=lambda result: -result.ratio)[:30]:
@@ -209,6 +275,18 @@ def main() -> None:
                     f"    {r.ratio:.4f}  {r.case.graph.name}, {r.case.tasks} tasks, {r.case.workers} workers: "
                     f"{r.played.makespan:.2f}, best {r.best:.2f}, FIFO {r.fifo.makespan:.2f}"
                 )
+    if given.search:
+        BEST.write_text(
+            json.dumps({key: round(found, 6) for key, found in sorted(best.items())}, indent=0) + "\n"
+        )
+
+
+#: What the scheduler knows, and how it is played.
+TITLES: tuple[tuple[str, bool, Play], ...] = (
+    ("with history", True, play),
+    ("searched", True, searched),
+    ("first run", False, play),
+)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +17,7 @@ from agentdeck.operations.recorded_run import open_store
 from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
+    from agentdeck.insight.order import PlannedOrder
     from agentdeck.insight.plan import Plan
     from agentdeck.workflow.deck import Deck
     from agentdeck.workflow.model import Agent, Definition
@@ -26,10 +28,17 @@ if TYPE_CHECKING:
 @click.option("--tasks", metavar="FILE|N", type=click.Path(), help="A task file, or a number of tasks.")
 @click.option("--workers", type=click.IntRange(1, 10_000), metavar="N", help="Number of steps that run at once.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Change a setting, as in `run`.")
+@click.option("--search", metavar="TIME", help="Search the order of steps for so long (2s); a run takes 20ms.")
 @db_option
 @json_option("Print the plan as one JSON object.")
 def plan(
-    file: str, tasks: str | None, workers: int | None, settings: tuple[str, ...], db: str | None, as_json: bool
+    file: str,
+    tasks: str | None,
+    workers: int | None,
+    settings: tuple[str, ...],
+    search: str | None,
+    db: str | None,
+    as_json: bool,
 ) -> None:
     """Show levels, critical path, slack, lower bound, and what will be executed: commands, modules, hosts.
     Nothing is run. Durations are those of earlier runs, if there are any.
@@ -39,23 +48,23 @@ def plan(
       agentdeck plan order.yaml
       agentdeck plan order.yaml --tasks orders.jsonl --workers 16
       agentdeck plan order.yaml --tasks 1000 --set agents.payment.max_parallel=4 --json
+      agentdeck plan order.yaml --search 2s
     """
     from agentdeck.insight.plan import plan as make
     from agentdeck.insight.plan import plan_document
     from agentdeck.operations.overrides import override
     from agentdeck.operations.settings import workers as settle
+    from agentdeck.store.reader import means
     from agentdeck.workflow.deck import Deck, deck_for
     from agentdeck.workflow.loader import load
     from agentdeck.workflow.model import Prompt
 
     definition = override(load(Path(file)).definition, settings)
     folder = definition.folder or Path(file).parent
-    made = make(
-        definition,
-        settle(workers, definition, folder),
-        _number(tasks, definition),
-        _seen(db, definition, folder),
-    )
+    samples = _seen(db, definition, folder)
+    searching = None if search is None else _time(search)
+    made = make(definition, settle(workers, definition, folder), _number(tasks, definition), means(samples))
+    order = _order(definition, samples, made, searching)
     prompts = [agent for agent in definition.agents.values() if isinstance(agent.does, Prompt)]
     deck = deck_for(folder) if prompts else Deck()
     bound = (0.0, "")
@@ -64,11 +73,39 @@ def plan(
 
         bound = request_bound(definition, deck, made.tasks)
     if as_json:
-        print_document(plan_document(made, bound))
+        print_document(plan_document(made, bound, order))
     else:
         answering = _answering(prompts, deck) if prompts else {}
-        for line in page(made, answering, _rate_line(bound, definition, deck)):
+        for line in page(made, answering, _rate_line(bound, definition, deck), _order_line(order, search)):
             out(line)
+
+
+def _time(search: str) -> float:
+    from agentdeck.workflow.units import duration
+
+    try:
+        return duration(search)
+    except ValueError as error:
+        raise UsageError(f"--search: {error}") from error
+
+
+def _order(
+    definition: Definition, samples: Mapping[str, Sequence[float]], made: Plan, searching: float | None
+) -> PlannedOrder:
+    """The order in which a run starts its steps, searched for so long, or as briefly as a launch does."""
+    from agentdeck.insight.order import plan_order
+    from agentdeck.scheduler.order_search import BRIEFLY
+
+    until = perf_counter() + (BRIEFLY if searching is None else searching)
+    return plan_order(definition, samples, made.workers or 1, made.tasks, lambda: perf_counter() < until)
+
+
+def _order_line(order: PlannedOrder, search: str | None) -> str:
+    """What the order of steps gains; where it gains nothing, why, if a search was asked for."""
+    if order.agents:
+        found = f"{seconds(order.seconds)} as found by a search of {search or '20ms'}"
+        return f"{found}, {seconds(order.path_seconds)} with the longest path first"
+    return f"the longest path first: {order.reason}" if search else ""
 
 
 def _rate_line(bound: tuple[float, str], definition: Definition, deck: Deck) -> str:
@@ -108,17 +145,17 @@ def _number(tasks: str | None, definition: Definition) -> int:
     return TaskFile(tasks, definition, names).count()
 
 
-def _seen(db: str | None, definition: Definition, folder: Path) -> dict[str, float]:
+def _seen(db: str | None, definition: Definition, folder: Path) -> dict[str, list[float]]:
     """Durations of agents in earlier runs; empty if the store cannot be read."""
     try:
         with open_store(db) as reader:
-            seen: dict[str, float] = reader.durations(definition.name, str(folder.resolve()))
+            seen: dict[str, list[float]] = reader.samples(definition.name, str(folder.resolve()))
     except StoreError:
         return {}
-    return {name: value for name, value in seen.items() if name in definition.agents}
+    return {name: taken for name, taken in seen.items() if name in definition.agents}
 
 
-def page(made: Plan, answering: Mapping[str, str], rates: str = "") -> Iterator[str]:
+def page(made: Plan, answering: Mapping[str, str], rates: str = "", order: str = "") -> Iterator[str]:
     yield clean(f"{made.workflow}: {plural(made.tasks, 'task')} at {plural(made.workers or 0, 'worker')}")
     yield ""
     for number, level in enumerate(made.levels, 1):
@@ -140,6 +177,8 @@ def page(made: Plan, answering: Mapping[str, str], rates: str = "") -> Iterator[
     yield f"lower bound    {seconds(made.lower_bound)}"
     if rates:
         yield clean(f"rates          {rates}")
+    if order:
+        yield clean(f"order          {order}")
     if made.uncounted:
         yield clean(
             f"sequential     unknown: the number of items of {', '.join(made.uncounted)} is known only in the run"

@@ -75,6 +75,17 @@ class PlanAgent(Document):
     spare: bool
 
 
+class PlanOrder(Document):
+    """The order in which the steps of one task start."""
+
+    agents: list[str] = Field(
+        description="As a search found it; empty where the longest remaining path goes first."
+    )
+    seconds: float = Field(description="What the run takes in this order; 0 where nothing was searched.")
+    path_seconds: float = Field(description="What it takes with the longest remaining path first, or 0.")
+    reason: str = Field(description="Why no order was searched, or none was found.")
+
+
 class Plan(Document):
     """What a workflow will do, and how long it takes at least."""
 
@@ -89,6 +100,7 @@ class Plan(Document):
         description="The least that limits of requests take, at one call of each prompt for a task."
     )
     request_bound_limit: str = Field(description="The limit that takes that long; empty where none does.")
+    order: PlanOrder
     sequential_seconds: float
     assumed: list[str] = Field(description="Agents whose duration is a guess.")
     items_not_known: list[str] = Field(description="Agents with `each` whose number of items is not known.")

@@ -7,11 +7,8 @@ from time import perf_counter
 
 from anyio import to_thread
 
-from agentdeck.scheduler.order_search import candidate
+from agentdeck.scheduler.order_search import BRIEFLY, candidate
 from agentdeck.workflow.model import Definition
-
-#: So many seconds are searched at a launch.
-BRIEFLY = 0.02
 
 
 async def searched_order(

@@ -14,6 +14,7 @@ from agentdeck.workflow.model import Definition
 
 if TYPE_CHECKING:
     from agentdeck.documents import command as documents
+    from agentdeck.insight.order import PlannedOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +124,9 @@ def plan(
     )
 
 
-def plan_document(made: Plan, requests: tuple[float, str] = (0.0, "")) -> documents.Plan:
+def plan_document(made: Plan, requests: tuple[float, str], order: PlannedOrder) -> documents.Plan:
     """The document of `agentdeck plan --json`. `requests` is the bound by limits of requests, see
-    `launch_forecast.request_bound`."""
+    `launch_forecast.request_bound`, and `order` that of a run's steps."""
     from agentdeck.documents import command as documents
 
     return documents.Plan.of(
@@ -136,6 +137,12 @@ def plan_document(made: Plan, requests: tuple[float, str] = (0.0, "")) -> docume
         lower_bound_seconds=round(made.lower_bound, 6),
         request_bound_seconds=round(requests[0], 6),
         request_bound_limit=requests[1],
+        order=documents.PlanOrder.of(
+            order,
+            agents=list(order.agents),
+            seconds=round(order.seconds, 6),
+            path_seconds=round(order.path_seconds, 6),
+        ),
         sequential_seconds=round(made.sequential, 6),
         assumed=list(made.assumed),
         items_not_known=list(made.uncounted),

@@ -32,6 +32,8 @@ LEAST: Final = 3
 #: An order is searched where it may gain at least so many seconds, and in workflows of at most so many agents.
 WORTH: Final = 0.2
 MOST: Final = 1000
+#: So many seconds a launch searches.
+BRIEFLY: Final = 0.02
 
 
 class OrderSearch:

@@ -13,6 +13,8 @@ import pytest
 
 from agentdeck.cli.main import MODULES
 from tests.cli.conftest import QUICK, ROOT, Deck
+from tests.engine.test_searched_order import store as seen_store
+from tests.scheduler.test_order_search import NEEDS, samples
 from tests.waiting import until
 
 Until: TypeAlias = Callable[[Callable[[], bool]], None]
@@ -89,6 +91,28 @@ def test_plan_says_who_would_answer(deck: Deck) -> None:
         f"agentdeck: 1\nproviders: {{ {providers} }}\nmodels: {{ {models} }}\ntiers: {{ execution: [x, y] }}\n",
     )
     assert "models         tier execution: x of p, else y of p\n" in deck("plan", "w.yaml").stdout
+
+
+def test_plan_shows_what_a_search_for_the_order_gains(deck: Deck) -> None:
+    lines = [
+        f"  {name}: {{ simulate: {{ takes: 1s }}, needs: [{', '.join(above)}] }}" for name, above in NEEDS.items()
+    ]
+    deck.write("w.yaml", "\n".join(["agentdeck: 1", "name: w", "agents:", *lines, ""]))
+    plan = ("plan", "w.yaml", "--workers", 2, "--db", str(seen_store(deck.folder, samples())))
+    found = "17.5 s as found by a search of 20ms, 22.0 s with the longest path first"
+    assert f"order          {found}\n" in deck(*plan).stdout
+    assert f"order          {found.replace('20ms', '100ms')}\n" in deck(*plan, "--search", "100ms").stdout
+    planned = json.loads(deck(*plan, "--json").stdout)["order"]
+    assert (planned["seconds"], planned["path_seconds"], sorted(planned["agents"])) == (
+        17.5,
+        22.0,
+        list("abcdef"),
+    )
+    assert "\norder " not in deck(*plan, "--tasks", 2).stdout
+    many = deck(*plan, "--tasks", 2, "--search", "1s").stdout
+    assert "order          the longest path first: the tasks of a run start by age\n" in many
+    wrong = deck(*plan, "--search", "5")
+    assert (wrong.returncode, "--search: '5' is not a duration" in wrong.stderr) == (2, True)
 
 
 def test_schemas_are_printed_by_name(deck: Deck) -> None:

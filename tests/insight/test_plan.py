@@ -12,6 +12,7 @@ from agentdeck.agents.http import Http
 from agentdeck.agents.python import Python
 from agentdeck.agents.simulate import Simulate
 from agentdeck.documents.document import json_text
+from agentdeck.insight.order import PlannedOrder
 from agentdeck.insight.plan import plan, plan_document
 from agentdeck.workflow.agent_kind import kind_of
 from agentdeck.workflow.model import Agent, Approve, Definition, Dispatch, Limits, Prompt, SubWorkflow, Work
@@ -90,7 +91,10 @@ def test_it_is_json() -> None:
         "b": Agent("b", Command(("git", "status")), needs=("a",)),
         "c": Agent("c", Python("m:c"), spare=True),
     }
-    made = json.loads(json_text(plan_document(plan(Definition("d", agents), workers=2, tasks=3))))
+    order = PlannedOrder(reason="the tasks of a run start by age")
+    made = json.loads(
+        json_text(plan_document(plan(Definition("d", agents), workers=2, tasks=3), (0.0, ""), order))
+    )
     assert made["runs"]["commands"] == ["git status"]
     assert made["levels"] == [["a"], ["b"]]
     assert made["agents"]["c"]["spare"] is True
