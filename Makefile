@@ -11,6 +11,13 @@ WHEEL := .venv/wheel
 WHEEL_TESTS := $(addprefix tests/scheduler/test_,compiled.py scheduler.py joins.py expansion.py reopen.py reservations.py \
   resumed.py state_changes.py) tests/limits tests/views/test_run_view.py \
   $(addprefix tests/store/test_,codec.py reader.py writer.py) $(addprefix tests/engine/test_,virtual.py whole.py)
+SUITE := $(BIN)/pytest -n 6 --dist worksteal  # in several processes: much of the time is waiting
+# Tests of scheduler, limits, views, workflow and store that run in the process of pytest: their branches are counted.
+COVERED := tests/scheduler tests/limits tests/views tests/workflow tests/store \
+  $(addprefix tests/insight/test_,gantt.py step.py) $(addprefix tests/agents/test_,http.py kinds.py) \
+  $(addprefix tests/engine/test_,rates.py refused.py estimate.py whole.py) \
+  $(addprefix tests/api/test_,store.py questions.py)
+BRANCHES := -p tests.branch_coverage --measure="$(COVERED)"
 # The tests start hundreds of processes: compiled once, not by each of them.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -19,8 +26,8 @@ unexport PYTHONDONTWRITEBYTECODE
 run: $(READY)  ## the console on a thousand orders that already run; headless where there is no terminal
 	$(BIN)/agentdeck demo
 
-test: $(READY)  ## in several processes: much of the time is waiting
-	$(BIN)/pytest -n 6 --dist worksteal
+test: $(READY)
+	$(SUITE)
 
 test-all: $(READY)  ## on every Python from 3.11 on that this machine has; PYTHONS="python3.12 /path/to/python" names them
 	$(BIN)/python tests/every_python.py $(PYTHONS)
@@ -33,7 +40,7 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(MAKE) test
+	$(SUITE) $(BRANCHES)
 
 wheel: $(WHEEL)/.ready  ## the compiled wheel, and tests of what it installs: they see no source tree
 	cd $(WHEEL)/checkout && ../bin/python -m pytest -n 2 $(WHEEL_TESTS)
@@ -47,15 +54,8 @@ bench: $(BENCH) $(if $(shell command -v cc),$(WHEEL)/.ready)
 screenshots: $(READY)  ## the pictures of the README, from recorded runs
 	$(BIN)/python -m screenshots.draw
 
-# The tests of scheduler, limits, views, workflow and store that run in this process; no bounds on time under a tracer.
-COVERED := tests/scheduler tests/limits tests/views tests/workflow tests/store tests/insight \
-  $(addprefix tests/agents/test_,http.py kinds.py) \
-  $(addprefix tests/engine/test_,rates.py refused.py estimate.py whole.py) \
-  $(addprefix tests/api/test_,results.py run.py store.py questions.py)
-
 coverage: $(READY)  ## the branches that these tests execute; too few fail
-	$(BIN)/coverage run -m pytest -p no:cacheprovider -p no:textual-snapshot -k 'not ends_in_time and not loads_at_once' $(COVERED)
-	$(BIN)/python -m tests.branch_coverage
+	$(SUITE) $(BRANCHES) $(COVERED)
 
 docs: $(DOCS)  ## the documentation as a site, in site/; a broken link fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

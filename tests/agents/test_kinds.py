@@ -252,7 +252,7 @@ class Cli:
     def __call__(self, *args: str, packages: bool = True) -> subprocess.CompletedProcess[str]:
         paths = [str(ROOT), *([str(self.packages)] if packages else [])]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "AGENTDECK_DB": str(self.db)}
-        words = [sys.executable, "-m", "agentdeck", *args]
+        words = [sys.executable, "-m", "agentdeck.cli.main", *args]
         return subprocess.run(words, cwd=self.folder, env=env, capture_output=True, text=True, check=False)
 
 
@@ -364,6 +364,7 @@ def verb_comparisons(tree: ast.AST) -> Iterator[str]:
             yield ast.unparse(node.subject)
 
 
+@pytest.mark.untraced
 def test_only_kinds_know_their_verbs() -> None:
     """What an agent does is asked of its kind or of its work. The scheduler, the engine and what shows their work
     know the classes that they carry out or meter: Prompt, Dispatch, SubWorkflow, Approve."""
@@ -377,6 +378,7 @@ def test_only_kinds_know_their_verbs() -> None:
     assert found == set()
 
 
+@pytest.mark.untraced
 def test_only_kinds_know_the_work_of_other_verbs() -> None:
     """Except for the resume of a run whose functions were given as objects: they are of Python agents."""
     package = Path(agentdeck.__file__).parent

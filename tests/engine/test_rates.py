@@ -136,6 +136,7 @@ def test_requests_stay_within_the_limit_and_use_it(tmp_path: Path) -> None:
     assert len(told) == len({e.task for e in told})
 
 
+@pytest.mark.untraced
 def test_tokens_and_calls_at_once(tmp_path: Path, fakes: dict[str, Fake]) -> None:
     fakes["one"] = Fake(lambda question: PromptReply("x", tokens_in=50, tokens_out=50))
     text = ONE.replace("timeout: 1h", "timeout: 1h, max_output: 50")
@@ -166,6 +167,7 @@ def test_steps_that_are_no_prompts_go_on_while_prompts_wait(tmp_path: Path) -> N
     assert max(ends) < 20
 
 
+@pytest.mark.untraced
 def test_a_raised_limit_wakes_at_once_and_a_lowered_one_holds(tmp_path: Path) -> None:
     async def steer(control: RunControl) -> None:
         await anyio.sleep(20)
@@ -237,6 +239,7 @@ def test_a_lowered_limit_holds_for_the_next_round_of_tools(
     assert busy == [4, 1, 1, 1]
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(("name", "least", "more"), [("requests", "0/min", "600/min"), ("concurrent", 0, 8)])
 def test_nothing_is_let_through_where_the_limit_is_nothing(
     tmp_path: Path, name: str, least: int | str, more: int | str
@@ -455,6 +458,7 @@ class Dragging(Fake):
             raise
 
 
+@pytest.mark.untraced
 def test_a_late_prompt_is_asked_twice_and_the_first_valid_answer_wins(
     tmp_path: Path, fakes: dict[str, Fake]
 ) -> None:

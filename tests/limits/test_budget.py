@@ -158,6 +158,7 @@ def test_a_crowd_never_overshoots_together(
         assert tokens - ledger.used_tokens < 100
 
 
+@pytest.mark.untraced
 @given(
     calls=st.lists(
         st.tuples(st.integers(1, 400), st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.floats(0.1, 5.0)),

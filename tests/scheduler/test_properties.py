@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +29,7 @@ from tests.scheduler.graphs import (
 ENDS = (ev.StepSucceeded, ev.StepDone, ev.StepFailed, ev.StepSkipped, ev.StepCancelled)
 
 
+@pytest.mark.untraced
 @given(
     agents=graphs(),
     tasks=st.integers(1, 5),
@@ -102,6 +104,7 @@ def test_every_run_ends_and_every_promise_holds(
     assert not live.attempts
 
 
+@pytest.mark.untraced
 @given(
     agents=graphs(),
     tasks=st.integers(1, 5),

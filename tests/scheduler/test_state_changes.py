@@ -113,6 +113,7 @@ def differences(step: Step, other: Step) -> dict[str, object]:
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
+@pytest.mark.untraced
 @given(
     agents=graphs(),
     tasks=st.integers(1, 4),

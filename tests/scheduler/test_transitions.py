@@ -106,6 +106,7 @@ class Observed:
 VALIDATED = transitions.validated
 
 
+@pytest.mark.untraced
 def test_random_runs_make_only_moves_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """And most of what the table allows is seen: it allows little that does not happen."""
     seen = Observed()

@@ -7,6 +7,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+
 from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
 from agentdeck.store.runs import create_run
@@ -88,6 +90,7 @@ for seq, event in reader.events(sys.argv[2]):
 """
 
 
+@pytest.mark.untraced
 def test_the_wal_stays_small_beside_a_slow_reader(tmp_path: Path) -> None:
     """The reader takes seconds for what the writer has long been past; the WAL goes round meanwhile."""
     path, wal = tmp_path / "deck.db", tmp_path / "deck.db-wal"

@@ -198,6 +198,7 @@ def compare_counts(player: Player, view: RunView, agents: list[Agent]) -> None:
     assert all(seconds >= 0 for agent in made.agents.values() for seconds in agent.waiting.values())
 
 
+@pytest.mark.untraced
 @settings(phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(agents=graphs(), tasks=st.integers(1, 3), acts=actions(), random=randoms())
 def test_all_views_agree_after_every_event(

@@ -437,6 +437,7 @@ def test_what_is_no_regular_file_is_read_no_further_than_it_may() -> None:
         load("/dev/zero")
 
 
+@pytest.mark.untraced
 def test_a_small_file_loads_at_once() -> None:
     text = agents(*(f"a{i}: {{ simulate: 1s, needs: {f'a{i - 1}' if i else '[]'} }}" for i in range(10)))
     loads(text)
@@ -448,6 +449,7 @@ def test_a_small_file_loads_at_once() -> None:
     assert min(spent) < 0.03
 
 
+@pytest.mark.untraced
 def test_a_large_merge_takes_no_longer_than_its_size() -> None:
     many = "\n".join(f"  k{i}: {{ simulate: 1s }}" for i in range(2000))
     began = time.process_time()
@@ -476,6 +478,7 @@ def test_task_id_beside_an_input_named_id_is_a_warning() -> None:
     assert not [w for w in warnings(text) if "task.id" in w.what]
 
 
+@pytest.mark.untraced
 @given(
     st.integers(0, len(FULL)),
     st.integers(0, 30),

@@ -83,6 +83,7 @@ VALUES = st.sampled_from(
 )
 
 
+@pytest.mark.untraced
 @settings(max_examples=3 * settings().max_examples)
 @given(
     where=st.sampled_from([p for p in paths(FULL) if p]),

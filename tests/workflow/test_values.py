@@ -203,30 +203,39 @@ TERMS = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.untraced
 @settings(max_examples=2 * settings().max_examples, suppress_health_check=list(HealthCheck))
 @given(text=TERMS)
 def test_no_expression_over_large_values_runs_long(big: dict[str, object], text: str) -> None:
     assert seconds(text, big) < LONG
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "join([" + ",".join(["a"] * 100) + "])", "str([n, n, n, n])", " and ".join(["[n] == [m]"] * 40),
-        " or ".join(["t == ''", "t < ''", "u < t"] * 20), " and ".join(["t != u"] * 90), "t in u",
-        "a" + " + []" * 120, "''" + " + t" * 1, " or ".join(["len([] + a) < 0"] * 30), "str(x) + str(x)",
-        " or ".join(["str(n[0])  == ''"] * 40), " or ".join(["x == {}"] * 60), " or ".join(["'q' in t"] * 60),
-        "upper(t) + lower(t)", "-" * 3900 + "1", "not " * 900 + "1",
-        "a." * 1900 + "b",
-        "(" * 190 + "1" + ")" * 190, "[" * 190 + "]" * 190, "a" + "[0]" * 1000,
-        "1" + "*9999999999" * 80, "sum(a)" + "+sum(a)" * 50,
-        "1 if " * 200 + "1" + " else 1" * 200,
-        "join(g)", "str(g)", "sum(g)", "max(g)", "join(f)", "str(f)", "join(d)", "str(d)", "join(e)", "join(w)",
-        "join(z)", "join(x)", "str(x)", "g == g", "h in g", " + ".join(["str(h)"] * 100), "upper(t) + upper(u)",
-    ],
-)  # fmt: skip
-def test_the_worst_that_we_could_think_of_ends_in_time(big: dict[str, object], text: str) -> None:
+#: The worst that we could think of.
+WORST = [
+    "join([" + ",".join(["a"] * 100) + "])", "str([n, n, n, n])", " and ".join(["[n] == [m]"] * 40),
+    " or ".join(["t == ''", "t < ''", "u < t"] * 20), " and ".join(["t != u"] * 90), "t in u",
+    "a" + " + []" * 120, "''" + " + t" * 1, " or ".join(["len([] + a) < 0"] * 30), "str(x) + str(x)",
+    " or ".join(["str(n[0])  == ''"] * 40), " or ".join(["x == {}"] * 60), " or ".join(["'q' in t"] * 60),
+    "upper(t) + lower(t)", "-" * 3900 + "1", "not " * 900 + "1",
+    "a." * 1900 + "b",
+    "(" * 190 + "1" + ")" * 190, "[" * 190 + "]" * 190, "a" + "[0]" * 1000,
+    "1" + "*9999999999" * 80, "sum(a)" + "+sum(a)" * 50,
+    "1 if " * 200 + "1" + " else 1" * 200,
+    "join(g)", "str(g)", "sum(g)", "max(g)", "join(f)", "str(f)", "join(d)", "str(d)", "join(e)", "join(w)",
+    "join(z)", "join(x)", "str(x)", "g == g", "h in g", " + ".join(["str(h)"] * 100), "upper(t) + upper(u)",
+]  # fmt: skip
+
+
+@pytest.mark.untraced
+@pytest.mark.parametrize("text", WORST)
+def test_the_worst_ends_in_time(big: dict[str, object], text: str) -> None:
     assert seconds(text, big) < LONG
+
+
+def test_the_worst_has_a_plain_value_or_is_refused(big: dict[str, object]) -> None:
+    for text in WORST:
+        with contextlib.suppress(ExpressionError):
+            assert plain(Expression(text).evaluate(big)), text
 
 
 @pytest.mark.parametrize(

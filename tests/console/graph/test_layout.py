@@ -136,6 +136,7 @@ def test_too_many_long_edges_are_left_out_and_told(monkeypatch: pytest.MonkeyPat
     assert {(f"n{i}", f"n{i + 1}") for i in range(size - 1)} <= set(layout.wires.paths)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(
     ("needs", "budget"), [(layered(4, 5), 0.02), (layered(10, 100), 0.15), (fan(1000), 0.15)]
 )
