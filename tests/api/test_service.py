@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -17,7 +18,7 @@ import pytest
 from agentdeck import Question, Result, RunStatus, TaskResult
 from tests.waiting import until
 
-pytest.importorskip("fastapi")
+pytestmark = pytest.mark.skipif(find_spec("fastapi") is None, reason="needs fastapi")
 SERVICE = Path(__file__).resolve().parents[2] / "examples" / "service"
 
 

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import anyio
@@ -18,8 +19,7 @@ from agentdeck.providers.tools import LOGGERS, Toolbox, named
 from agentdeck.workflow.deck import McpServer, Secret
 from tests.waiting import until
 
-pytest.importorskip("mcp")
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.skipif(find_spec("mcp") is None, reason="needs mcp")]
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "token-0123456789"
 
