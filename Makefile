@@ -16,7 +16,7 @@ SUITE := $(BIN)/pytest -n 6 --dist worksteal  # in several processes: much of th
 COVERED := tests/scheduler tests/limits tests/views tests/workflow tests/store \
   $(addprefix tests/insight/test_,gantt.py step.py) $(addprefix tests/agents/test_,http.py kinds.py) \
   $(addprefix tests/engine/test_,rates.py refused.py estimate.py whole.py) \
-  $(addprefix tests/api/test_,store.py questions.py)
+  $(addprefix tests/api/test_,results.py run.py store.py questions.py)
 BRANCHES := -p tests.branch_coverage --measure="$(COVERED)"
 # The tests start hundreds of processes: compiled once, not by each of them.
 unexport PYTHONDONTWRITEBYTECODE

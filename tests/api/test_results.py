@@ -110,6 +110,7 @@ async def test_results_come_as_tasks_end(tmp_path: Path, stored: bool) -> None:
         assert seen == [2, 1, 0]
 
 
+@pytest.mark.untraced
 async def test_without_a_store_the_last_results_are_kept() -> None:
     given = [{"text": str(n)} for n in range(30)]
     result = await shop().run(tasks=given, keep=10)
@@ -123,6 +124,7 @@ async def test_without_a_store_the_last_results_are_kept() -> None:
         await tasks_of(nothing)
 
 
+@pytest.mark.untraced
 async def test_without_a_store_a_reader_that_keeps_up_gets_all_results() -> None:
     """Also of steps that take no time, which leave the loop little to read."""
     count = 0
@@ -183,6 +185,7 @@ def traced() -> Iterator[None]:
 FEW, MANY, MUCH_LESS = 100, 600, 8_000_000
 
 
+@pytest.mark.untraced
 @pytest.mark.usefixtures("traced")
 async def test_without_a_store_memory_does_not_grow_with_the_tasks() -> None:
     async def most(tasks: int) -> int:
@@ -194,6 +197,7 @@ async def test_without_a_store_memory_does_not_grow_with_the_tasks() -> None:
     assert await most(MANY) < few + MUCH_LESS
 
 
+@pytest.mark.untraced
 async def test_reading_results_from_a_store_takes_the_same_memory_for_any_number(tmp_path: Path) -> None:
     async def most(tasks: int, db: Path) -> list[int]:
         async with large().start(tasks=numbers(tasks), db=db) as run:

@@ -205,6 +205,7 @@ async def test_a_reader_that_stops_early_leaves_the_run_alone(tmp_path: Path, st
         assert (await run.result()).state == "done"
 
 
+@pytest.mark.untraced
 async def test_a_reader_that_is_too_far_behind_without_a_store_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agentdeck.api.memory.UNREAD", 2 * KEPT_EVENTS)
     async with shop().start(tasks=[{"text": f"{n}"} for n in range(1000)]) as run:
@@ -217,6 +218,7 @@ async def test_a_reader_that_is_too_far_behind_without_a_store_is_told(monkeypat
             await read_slowly()
 
 
+@pytest.mark.untraced
 async def test_a_slow_reader_of_a_run_with_a_store_loses_nothing(tmp_path: Path) -> None:
     async with shop().start(tasks=[{"text": f"{n}"} for n in range(1000)], db=tmp_path / "runs.db") as run:
         events = run.events()
