@@ -9,16 +9,25 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import floor, peer, subject
+from benchmarks import burr_peer, dask_peer, floor, langgraph_peer, subject
 from benchmarks.graphs import ORDER, TAKES, Needs, bound, chain, fan, layered
 
-WHO = {"agentdeck": subject.run, "asyncio": floor.run, "langgraph": peer.run}
+WHO = {
+    "agentdeck": subject.run,
+    "asyncio": floor.run,
+    "langgraph": langgraph_peer.run,
+    "burr": burr_peer.run,
+    "dask": dask_peer.run,
+}
 #: Where the steps take time: without opening and closing the store, which no schedule can help.
 MAKESPAN = {**WHO, "agentdeck": subject.makespan}
 #: What: graph, tasks, workers, on disk. A peer that is far slower gets fewer tasks: rates compare. The agents of
-#: `timed` sleep, those of a load that ends in `-yield` let other coroutines run, and all others return at once.
+#: `timed` sleep (`-asyncio`: on its event loop, not uvloop's), those of a load that ends in `-yield` let other
+#: coroutines run, and all others return at once.
 LOADS: dict[str, tuple[Needs, int, int, bool]] = {
     "memory": (ORDER, 10_000, 64, False),
+    "orders": (ORDER, 1_000, 64, False),
+    "orders-disk": (ORDER, 1_000, 64, True),
     "disk": (ORDER, 10_000, 64, True),
     "fan": (fan(1000), 1, 64, False),
     "chain": (chain(1000), 1, 64, False),
@@ -28,7 +37,12 @@ LOADS: dict[str, tuple[Needs, int, int, bool]] = {
     "tasks-10k": (ORDER, 10_000, 64, False),
     "tasks-100k": (ORDER, 100_000, 64, False),
 }
-FEWER = {("langgraph", "memory"): 2_000, ("langgraph", "disk"): 300}
+FEWER = {
+    ("langgraph", "memory"): 2_000,
+    ("langgraph", "disk"): 300,
+    ("langgraph", "orders-disk"): 300,
+    ("burr", "orders-disk"): 300,
+}
 
 
 def measure(who: str, what: str) -> dict[str, float]:
@@ -41,11 +55,13 @@ def measure(who: str, what: str) -> dict[str, float]:
             return subject.dags()
         if what == "commit":
             return {"seconds": floor.commit_seconds(Path(folder) / "commit.db")}
-        load = what.removesuffix("-yield")
+        if what.endswith("-asyncio"):
+            sys.modules["uvloop"] = None  # type: ignore[assignment]  # as if it were not installed
+        load = what.removesuffix("-yield").removesuffix("-asyncio")
         needs, tasks, workers, disk = LOADS[load]
         tasks = FEWER.get((who, load), tasks)
         timed = load == "timed"
-        takes = TAKES if timed else dict.fromkeys(needs, 0.0) if load != what else {}
+        takes = TAKES if timed else dict.fromkeys(needs, 0.0) if what.endswith("-yield") else {}
         WHO[who](needs, 1, workers, None, {})  # what the first use imports and compiles is in no figure
         gc.collect()  # nor is what it left behind
         before = _peak_mb()

@@ -33,6 +33,21 @@ def json_text(document: BaseModel, *, ensure_ascii: bool = False) -> str:
     return (_ascii if ensure_ascii else _unicode)(_content(document))
 
 
+def plain(value: Any) -> Json:
+    """The document as plain data, as if its JSON had been read again."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return value
+    if kind is dict:
+        return {key: plain(item) for key, item in value.items()}
+    if kind is list or kind is tuple:
+        return [plain(item) for item in value]
+    return plain(_content(value))
+
+
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+
+
 def _content(document: Any) -> Any:
     if isinstance(document, RootModel):
         return document.root

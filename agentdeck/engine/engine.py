@@ -40,12 +40,15 @@ from agentdeck.views.run_view import RunView
 from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import Data
 
-#: Seconds for which a worker goes from one attempt to the next before it yields to the event loop.
+#: Seconds for which a worker goes from one attempt to the next before it yields to the event loop, unless an
+#: attempt has done that.
 SLICE = 0.002
 #: Seconds after which attempts that ignore their cancellation are abandoned.
 PATIENCE = 1.0
 #: Records not yet on disk above which workers wait: with large results, 25 MB of them.
 BACKLOG = 50_000
+#: The same, above which no more tasks are opened than there are workers: the disk is far behind.
+CROWDED = 8_000
 #: Seconds between two times that log lines are handed to the log.
 LINES = 0.05
 
@@ -95,8 +98,10 @@ class Engine:
         self._idle: list[asyncio.Future[None]] = []
         self._woken = 0
         self._workers: set[asyncio.Task[None]] = set()
+        self._active: asyncio.Task[None] | None = None  # the worker that began an attempt last
         self._pulled = scheduler.state.opened
         self._unmet = 0  # tasks that were asked for and arrive later
+        self._postponed = 0  # the same, until the disk has caught up
         self._inbox: deque[ev.Event | ev.Signal] = deque()
         self._feeding = False
         self._lines: deque[LogLine] = deque()
@@ -163,7 +168,7 @@ class Engine:
         scheduler = self.scheduler
         if scheduler.busy or scheduler.uncommitted or self.attempts.busy:
             return False  # without a look at every open step
-        arriving = self._unmet and not scheduler.state.exhausted
+        arriving = (self._unmet or self._postponed) and not scheduler.state.exhausted
         waiting = arriving or self._starts or self._woken or self._store_fault or scheduler.awaits_time
         return not waiting
 
@@ -191,6 +196,7 @@ class Engine:
 
     def _on_committed(self, seq: int) -> None:
         self.feed(ev.Committed(self.clock.now(), seq))
+        self._pull_postponed()
 
     def fault(self, error: StoreError | None) -> None:
         """From the log's thread: the store cannot be written (None: it can again). The run pauses with the reason
@@ -296,6 +302,16 @@ class Engine:
         with suppress(RuntimeError):  # the loop is closed: the run is over
             self._loop.call_soon_threadsafe(self._pull_again)
 
+    def _pull_postponed(self) -> None:
+        if self._postponed and not self._crowded:
+            self._unmet += self._postponed
+            self._postponed = 0
+            self._pull_again()
+
+    @property
+    def _crowded(self) -> bool:
+        return self.log.backlog > CROWDED and self.scheduler.state.open_tasks >= self.scheduler.state.workers
+
     def _pull_again(self) -> None:
         want, self._unmet = self._unmet, 0
         for _ in range(want):
@@ -306,6 +322,9 @@ class Engine:
 
     def _pull(self) -> None:
         if self.source_error is not None:
+            return
+        if self._crowded:
+            self._postponed += 1
             return
         at = self.clock.now()
         try:
@@ -347,14 +366,17 @@ class Engine:
             self._woken -= 1
             since = time.monotonic()
             while starts:
+                self._active = worker
                 attempt = begin(starts.popleft(), worker)
                 if attempt is not None:
                     await attempt
-                if time.monotonic() - since > SLICE:
-                    await asyncio.sleep(0)
-                    while self.log.backlog > BACKLOG:  # noqa: ASYNC110 - it shrinks in another thread
-                        await anyio.sleep(0.005)
+                if self._active is not worker:  # another one has worked meanwhile, so the event loop had its turn
                     since = time.monotonic()
+                elif time.monotonic() - since > SLICE:
+                    await asyncio.sleep(0)
+                    since = time.monotonic()
+                while self.log.backlog > BACKLOG:  # noqa: ASYNC110 - it shrinks in another thread
+                    await anyio.sleep(0.005)
             if self._finished.is_set():
                 return
             wake = self._loop.create_future()  # costs a quarter of an event
@@ -386,6 +408,7 @@ class Engine:
             self.last_turn = time.monotonic()
             self.events.hand_over()
             self._flush_lines()
+            self._pull_postponed()
 
     def _flush_lines(self) -> None:
         if not self._lines:

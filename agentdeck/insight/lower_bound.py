@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from math import inf
-from typing import NamedTuple
 
 from agentdeck.scheduler.joins import floor_of, goal_of
 from agentdeck.views.task_timeline import TimelineRow
@@ -26,30 +27,47 @@ def needs_of(definition: Definition) -> dict[str, tuple[str, ...]]:
     }
 
 
-class Schedule(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Schedule:
     """One task with unlimited workers, each step starting as soon as its join is satisfied.
 
     `path` is the critical path: from the step that ends last, back over the need that let each join go, which is
-    the second of three for a quorum of two. `seconds` is when the task is over: no schedule is faster. `slack` is
-    how much later each agent could end without delaying that, and `runs` how long each goes until it has ended or
-    is cancelled.
+    the second of three for a quorum of two. `seconds` is when the task is over: no schedule is faster. Of each
+    agent, after all it needs: `start`, `end` (early where it is cancelled), and in `last_of` the needs that its
+    join waited for.
     """
 
     path: tuple[str, ...]
     seconds: float
-    slack: Mapping[str, float]
-    runs: Mapping[str, float]
+    start: Mapping[str, float]
+    end: Mapping[str, float]
+    last_of: Mapping[str, Sequence[str]]
+
+    @property
+    def runs(self) -> dict[str, float]:
+        """How long each agent goes until it has ended or is cancelled."""
+        return {name: self.end[name] - self.start[name] for name in self.end}
+
+    @cached_property
+    def slack(self) -> dict[str, float]:
+        """How much later each agent could end without delaying the end of the task. A need too late for a join
+        delays only that."""
+        start, end = self.start, self.end
+        latest = dict.fromkeys(end, self.seconds)
+        for name in reversed(list(self.last_of)):
+            for need in self.last_of[name]:
+                latest[need] = min(latest[need], start[name] + max(0.0, latest[name] - end[name]))
+        return {name: max(0.0, latest[name] - end[name]) for name in end}
 
 
 def schedule(definition: Definition, seconds: Mapping[str, float]) -> Schedule:
     """The fastest schedule. Agents without seconds take none."""
     needs = needs_of(definition)
     below = graph.dependents(needs)
-    order = graph.order(needs)
     start: dict[str, float] = {}
     end: dict[str, float] = {}
-    last_of: dict[str, list[str]] = {}
-    for name in order:
+    last_of: dict[str, Sequence[str]] = {}
+    for name in graph.order(needs, below):
         agent = definition.agents[name]
         arrivals = sorted(needs[name], key=end.__getitem__)
         start[name] = _starts(agent, arrivals, start, end)
@@ -67,9 +85,7 @@ def schedule(definition: Definition, seconds: Mapping[str, float]) -> Schedule:
     while final is not None:
         path.append(final)
         final = max(last_of[final], key=end.__getitem__, default=None)
-    runs = {name: end[name] - start[name] for name in end}
-    slack = _slack(order, last_of, start, end, total)
-    return Schedule(tuple(reversed(path)), total, slack, runs)
+    return Schedule(tuple(reversed(path)), total, start, end, last_of)
 
 
 def _in_rounds(agent: Agent) -> bool:
@@ -105,21 +121,6 @@ def _cut(
             end[need] = at
             start[need] = min(start[need], at)
             _cut(need, at, needs, below, start, end)
-
-
-def _slack(
-    order: Sequence[str],
-    last_of: Mapping[str, list[str]],
-    start: Mapping[str, float],
-    end: Mapping[str, float],
-    total: float,
-) -> dict[str, float]:
-    """How much later each agent could end. A need too late for a join delays only the end of the task."""
-    latest = dict.fromkeys(end, total)
-    for name in reversed(order):
-        for need in last_of[name]:
-            latest[need] = min(latest[need], start[name] + max(0.0, latest[name] - end[name]))
-    return {name: max(0.0, latest[name] - end[name]) for name in end}
 
 
 def lower_bound(path: float, work: float, workers: int | None) -> float:

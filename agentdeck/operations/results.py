@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from agentdeck.documents.document import json_text
+from agentdeck.documents.document import plain
 from agentdeck.documents.result import Result, StepFault, StepResult, TaskResult
 from agentdeck.documents.run import AgentSummary, RunStatus, TaskCounts
 from agentdeck.documents.step import LogLine
@@ -82,7 +80,7 @@ def run_result(view: RunView, definition: Definition, state: str, only: TaskResu
         output=document.output,
         error=only.error if only is not None else _first_error(view),
         steps=steps,
-        summary=json.loads(json_text(document)),
+        summary=plain(document),
     )
 
 

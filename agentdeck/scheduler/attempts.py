@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.budget_ladder import BudgetLadder
 from agentdeck.scheduler.failures import Failures
-from agentdeck.scheduler.ready_queue import ReadyQueue
+from agentdeck.scheduler.ready_queue import NEWEST, ReadyQueue
 from agentdeck.scheduler.recorder import Recorder
 from agentdeck.scheduler.run_state import RunState
 from agentdeck.scheduler.state import DEFERRED, OPEN, READY, RUNNING, Step
@@ -26,6 +26,8 @@ class Attempts:
     _recorder: Recorder
     _failures: Failures
     _ladder: BudgetLadder
+    #: How long the last attempts took that ended well.
+    mean_seconds: float = field(default=0.0, init=False)
 
     # Starting
 
@@ -67,7 +69,9 @@ class Attempts:
     # Outcomes
 
     def succeeded(self, event: ev.StepSucceeded) -> None:
-        if self._live(event.task, event.step, event.attempt) is not None:
+        step = self._live(event.task, event.step, event.attempt)
+        if step is not None:
+            self.mean_seconds += NEWEST * (event.at - step.started_at - self.mean_seconds)
             self._recorder.record(event)
 
     def failed(self, event: ev.AttemptFailed) -> None:

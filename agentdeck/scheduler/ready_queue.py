@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from heapq import heapify, heappush
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from agentdeck.scheduler.program import Rule
 from agentdeck.scheduler.run_state import RunState
@@ -12,6 +12,9 @@ from agentdeck.scheduler.state import READY, Step
 from agentdeck.scheduler.timers import Timers
 from agentdeck.scheduler.waits import HELD as HELD_BACK
 from agentdeck.scheduler.waits import MAX_PARALLEL, Wait, WaitClock
+
+#: What the newest of many measured times counts in their mean.
+NEWEST: Final = 0.05
 
 #: A ready step with its sort key: priority, age of the task, rank, index of the agent, item, ticket.
 Entry: TypeAlias = tuple[int, int, float, int, int, int, Step]
@@ -39,6 +42,8 @@ class ReadyQueue:
         self._clock = clock
         self.gated = gated
         self.durable = 0
+        #: How long a step waits for the disk, as the last commits were.
+        self.commit_seconds = 0.0
         self.last_ticket = 0
         self.heap: list[Entry] = []
         self.parked: dict[Rule, deque[Entry]] = {}
@@ -139,10 +144,13 @@ class ReadyQueue:
         self.uncommitted.append((self._state.seq, step))
         return True
 
-    def commit(self, seq: int) -> None:
-        """All events up to `seq` are on disk: queue the steps that waited for them."""
+    def commit(self, seq: int, at: float | None = None) -> None:
+        """All events up to `seq` are on disk, since `at` where that is known: queue the steps that waited for
+        them."""
         self.durable = max(self.durable, seq)
         waiting = self.uncommitted
+        if at is not None and waiting and waiting[0][0] <= self.durable:
+            self.commit_seconds += NEWEST * (at - waiting[0][1].ready_at - self.commit_seconds)
         while waiting and waiting[0][0] <= self.durable:
             step = waiting.popleft()[1]
             if step.state == READY:

@@ -77,7 +77,7 @@ class Scheduler:
             ev.TaskOpened: self._on_task_opened,
             ev.TasksExhausted: self._on_exhausted,
             ev.TimerFired: self._timeouts.fire,
-            ev.Committed: lambda event: queue.commit(event.seq),
+            ev.Committed: lambda event: queue.commit(event.seq, event.at),
             ev.CancelAsked: self._cancellation.requested,
             ev.SkipAsked: self._commands.skip,
             ev.RunStarted: recorder.record,

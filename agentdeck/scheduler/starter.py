@@ -73,13 +73,18 @@ class Starter:
     def _pull(self, free: int) -> None:
         """Ask for a task for each free worker: all steps that may start have started. A step that waits for its
         needs to reach the disk starts next, so a worker is left to it, and one more task is opened than workers
-        are left. Steps that wait for anything else (a backoff, a provider, an answer, `max_parallel`) do not hold
-        up further tasks until OPEN_PER_WORKER are open. So tasks end early instead of all being open at once."""
+        are left. Where a worker is free again sooner than the disk answers, as many steps wait without one as
+        there are workers. Steps that wait for anything else (a backoff, a provider, an answer, `max_parallel`) do
+        not hold up further tasks until OPEN_PER_WORKER are open. So tasks end early instead of all being open at
+        once."""
         state = self._state
         if state.exhausted or self._cancellation.of_run:
             return
         most = OPEN_PER_WORKER * state.workers - state.open_tasks
-        wanted = min(free, free + 1 - len(self._queue.uncommitted), most)
+        waiting = len(self._queue.uncommitted)
+        if waiting and self._attempts.mean_seconds < state.workers * self._queue.commit_seconds:
+            waiting = max(0, waiting - state.workers)
+        wanted = min(free, free + 1 - waiting, most)
         while self.pulling < wanted:
             self.pulling += 1
             self._recorder.request(act.PullTask())

@@ -6,7 +6,10 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from agentdeck import Workflow
+from agentdeck.engine import engine
 from agentdeck.engine.launch import Launch, run
 from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
@@ -38,6 +41,24 @@ def test_thousands_of_expansions_need_no_deep_recursion(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [{} for _ in range(600)]
     outcome = asyncio.run(run(Launch(loads(text).definition, tmp_path, {}, rows, 4, db=tmp_path / "a.db")))
     assert (outcome.state, outcome.view.tasks.done) == ("done", 600)
+
+
+def test_no_more_tasks_than_workers_are_open_while_the_disk_is_far_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results that wait for the disk are in memory: the tasks that are postponed come when it has caught up."""
+    monkeypatch.setattr(engine, "CROWDED", -1)
+    steps = "  a: { simulate: 0 }\n  b: { simulate: 0, needs: a }\n  c: { simulate: 0, needs: b }\n"
+    definition = loads(f"agentdeck: 1\nname: w\nagents:\n{steps}").definition
+    rows: list[dict[str, Any]] = [{} for _ in range(40)]
+    outcome = asyncio.run(run(Launch(definition, tmp_path, {}, rows, 4, db=tmp_path / "a.db")))
+    assert (outcome.state, outcome.view.tasks.done) == ("done", 40)
+    reader, most, open_ = Reader(tmp_path / "a.db"), 0, 0
+    for _, event in reader.events(outcome.run):
+        open_ += isinstance(event, ev.TaskOpened) - isinstance(event, ev.TaskEnded)
+        most = max(most, open_)
+    reader.close()
+    assert most == 4
 
 
 def event_run(reader: Reader) -> str:

@@ -1,4 +1,4 @@
-"""The peer: LangGraph, from its package (extra `bench`), as its documentation says to use it."""
+"""A peer: LangGraph, from its package (extra `bench`), as its documentation says to use it."""
 
 from __future__ import annotations
 
