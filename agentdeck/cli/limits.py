@@ -15,6 +15,7 @@ from agentdeck.cli.text_tables import cut, out, print_document, table
 from agentdeck.errors import UsageError
 from agentdeck.insight.formatting import format_span, plural
 from agentdeck.insight.limits import held_by
+from agentdeck.limits.provider_limits import is_resource
 from agentdeck.operations import commands
 from agentdeck.operations.commands import RATES
 from agentdeck.operations.recorded_run import LIVE, load_run, open_store
@@ -115,6 +116,8 @@ def _use(name: str, value: Data, view: RunView, ready: Mapping[str, int], used: 
     parts = name.split(".")
     if name == "workers":
         return _use_of_workers(value, view, ready)
+    if is_resource(name):
+        return _use_of_resource(name, view, ready)
     if parts[0] == "agents" and len(parts) == 3 and parts[1] in view.agents:
         return _use_of_agent(parts[1], parts[2], value, view, ready)
     return _use_of_provider(name, value, view, used)
@@ -131,6 +134,18 @@ def _use_of_workers(value: Data, view: RunView, ready: Mapping[str, int]) -> str
     most = sorted(ready, key=lambda agent: -ready[agent])
     agents = ", ".join(f"{agent} {ready[agent]:,}" for agent in most[:HELD]) + (", …" if len(most) > HELD else "")
     return f"{text}; {sum(ready.values()):,} wait: {agents}"
+
+
+def _use_of_resource(name: str, view: RunView, ready: Mapping[str, int]) -> str:
+    from agentdeck.insight.resources import resources
+    from agentdeck.insight.why import resource_waits
+
+    use, held = resources(view)[name], resource_waits(view, ready)[name]
+    text = use.text + (" draining" if use.free < 0 else "")
+    if held:
+        agents = ", ".join(f"{agent} {count:,}" for agent, count in list(held.items())[:HELD])
+        text += f"; {sum(held.values()):,} wait: {agents}" + (", …" if len(held) > HELD else "")
+    return text
 
 
 def _use_of_agent(agent: str, limit: str, value: Data, view: RunView, ready: Mapping[str, int]) -> str:

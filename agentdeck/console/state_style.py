@@ -34,7 +34,7 @@ LOOKS: Mapping[tuple[str, str], str] = {
     ("text-muted", "dim"): "waiting skipped cancelled needs starting dim",
     ("line", "dim"): "line",
     ("foreground", ""): "text",
-    ("primary", ""): "pool max_parallel place",
+    ("primary", ""): "pool max_parallel resources place",
     ("primary", "bold"): "title",
     ("accent", ""): "approval",
     ("accent", "bold"): "running accent",

@@ -86,6 +86,14 @@ class PlanOrder(Document):
     reason: str = Field(description="Why no order was searched, or none was found.")
 
 
+class PlanResource(Document):
+    """A shared resource of a plan."""
+
+    limit: float
+    agents: dict[str, float] = Field(description="What one step of each agent uses of it.")
+    seconds: float = Field(description="The least time that it alone takes for all that use it.")
+
+
 class Plan(Document):
     """What a workflow will do, and how long it takes at least."""
 
@@ -109,6 +117,7 @@ class Plan(Document):
         " of plugins."
     )
     agents: dict[str, PlanAgent]
+    resources: dict[str, PlanResource]
 
 
 #: The values of both runs, in the order of the arguments.

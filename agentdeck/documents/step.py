@@ -66,6 +66,7 @@ class Attempt(Document):
     tier_up: int
     model: str
     eased: str
+    uses: dict[str, float] | None = Field(description="What it took of shared resources; null for nothing.")
     ready: float
     started: float
     ended: float | None

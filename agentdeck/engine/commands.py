@@ -22,7 +22,8 @@ from agentdeck.scheduler.state import OPEN, WAITING
 from agentdeck.scheduler.tiers import TIERS
 from agentdeck.store.commands import Request
 from agentdeck.workflow.model import Approve, Data, ProviderLimits
-from agentdeck.workflow.units import show_duration
+from agentdeck.workflow.units import show_duration, thousandths, whole_where_exact
+from agentdeck.workflow.wording import did_you_mean
 
 Events: TypeAlias = list[ev.Event | ev.Signal]
 Outcome: TypeAlias = tuple[Events, Data]
@@ -155,13 +156,15 @@ def _limit(command: Command, name: str, value: Data) -> ev.LimitChanged:
     head, _, limit = name.partition(".")
     if head in scheduler.provider_limits:
         return ev.LimitChanged(at, name, *_provider_limit(name, head, limit, value, scheduler), who)
+    if name in scheduler.state.resources.by_name:
+        return ev.LimitChanged(at, name, *_resource_limit(name, value, scheduler), who)
     if name == "workers":
         old: Data = scheduler.state.workers
     else:
         try:
             rule, setting = scheduler.state.setting(name)
         except (KeyError, ValueError):
-            raise UsageError(f"there is no limit {name}; there are {', '.join(_names(scheduler))}") from None
+            raise UsageError(f"there is no limit {name}; {_known(name, scheduler)}") from None
         old = getattr(rule, setting)
     least, most = range_of(name)
     numbers = int | float if name.endswith(".timeout") else int
@@ -172,6 +175,15 @@ def _limit(command: Command, name: str, value: Data) -> ev.LimitChanged:
         )
         raise UsageError(f"{name}={_shown(name, value)} is out of range: {allowed}")
     return ev.LimitChanged(at, name, old, value, who)
+
+
+def _resource_limit(name: str, value: Data, scheduler: Scheduler) -> tuple[Data, Data]:
+    """The old and the new limit of a shared resource. 0 holds the steps that use it."""
+    try:
+        new = whole_where_exact(thousandths(value) / 1000)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from None
+    return whole_where_exact(scheduler.state.resources.by_name[name].limit / 1000), new
 
 
 def _shown(name: str, value: Data) -> Data:
@@ -226,16 +238,15 @@ def _bound(command: Command) -> tuple[ev.LimitChanged, float]:
     return ev.LimitChanged(command.at, f"budget.{measure}", old, new, command.who), new
 
 
-def _names(scheduler: Scheduler) -> list[str]:
-    """Examples of the names of limits, for a refusal."""
-    first = next(iter(scheduler.state.program.index))
+def _known(name: str, scheduler: Scheduler) -> str:
+    """The limit that was meant, or examples of the names of limits, for a refusal."""
+    agents, settings = scheduler.state.program.index, ("timeout", "attempts", "max_parallel")
     caps = [f"{provider}.{limit}" for provider in scheduler.provider_limits for limit in CAPS]
-    return [
-        "workers",
-        *caps,
-        *(f"agents.{first}.{setting}" for setting in ("timeout", "attempts", "max_parallel")),
-        "…",
-    ]
+    of_run = ["workers", *scheduler.state.resources.by_name, *caps]
+    of_agents = [f"agents.{agent}.{setting}" for agent in agents for setting in settings]
+    return did_you_mean(
+        name, [*of_run, *of_agents], f"there are {', '.join([*of_run, *of_agents[: len(settings)], '…'])}"
+    )
 
 
 COMMANDS: dict[str, Callable[[Command], Outcome]] = {

@@ -39,6 +39,7 @@ from agentdeck.views.run_view import RunView
 from agentdeck.workflow.deck import WORKERS, Deck, deck_for
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Approve, Data, Definition, SubWorkflow
+from agentdeck.workflow.wording import likely_fix
 
 #: Option of a run: the origin of its tasks, where they could not be recorded.
 TASKS = "tasks"
@@ -132,6 +133,7 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
         deck = deck_for(launch.folder)
         check_deck(deck, program.definitions())
         check_yes(launch.yes, program.definitions())
+        check_resources(program)
         most = deck.workers or WORKERS
         workers = launch.workers or min(definition.limits.workers or most, most)
         scheduler = Scheduler(program, run=name, workers=workers, gated=storage.durable)
@@ -143,7 +145,7 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
             definition.name,
             definition.identity if storage.durable else "",
             dict(launch.inputs),
-            {"workers": workers, **all_in_deck_notation(caps_of(deck, definition))},
+            {"workers": workers, **program.resources(), **all_in_deck_notation(caps_of(deck, definition))},
             author.text,
             tasks=given_tasks(launch),
             order=order,
@@ -216,6 +218,23 @@ async def drive(
         if engine.source_error is not None:
             raise engine.source_error
         return Outcome(scheduler.state.run, state, view, engine.abandoned, causes if state == "drained" else ())
+
+
+def check_resources(program: Program) -> None:
+    """Raises UsageError where an agent uses a resource without a limit, or more than there is of it: `check`
+    knows neither `--set` nor the limits of the workflow above a sub-workflow."""
+    limits = program.resources()
+    for above, one in [("", program.definition), *((f"{path}/", below) for path, below in program.below())]:
+        for name, agent in one.agents.items():
+            for resource, amount in agent.uses.items():
+                if resource not in limits:
+                    fix = likely_fix(resource, limits) or f"add it to limits: {{ {resource}: {amount:g} }}"
+                    raise UsageError(f"{above}{name} uses {resource}, which has no limit; {fix}")
+                if amount > limits[resource]:
+                    raise UsageError(
+                        f"{above}{name} uses {amount:g} of {resource}, and its limit is {limits[resource]:g}; "
+                        f"raise it with --set limits.{resource}={amount:g}"
+                    )
 
 
 def check_yes(yes: bool, found: Iterable[Definition]) -> None:

@@ -18,6 +18,7 @@ from agentdeck.scheduler.provider_queues import BUDGET
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import OPEN, Step
 from agentdeck.workflow.model import Approve
+from agentdeck.workflow.units import show_amount
 
 if TYPE_CHECKING:
     from agentdeck.engine.engine import Engine
@@ -32,9 +33,9 @@ NAMED = 3
 
 
 class StallCause(NamedTuple):
-    """What steps wait for. `kind` is provider, budget or approval; `why` is a sentence; `steps` are the first
-    few of `number` steps as (task, step). `asks` is the question of an approval; `yes`: --yes can answer the
-    workflow's approvals."""
+    """What steps wait for. `kind` is provider, budget, resource or approval; `why` is a sentence; `steps` are the
+    first few of `number` steps as (task, step). `limit` is that of a shared resource which would do, such as
+    `gpu=4`. `asks` is the question of an approval; `yes`: --yes can answer the workflow's approvals."""
 
     kind: str
     why: str
@@ -42,6 +43,7 @@ class StallCause(NamedTuple):
     number: int
     asks: Approve | None = None
     yes: bool = True
+    limit: str = ""
 
     @property
     def waiting(self) -> str:
@@ -56,6 +58,9 @@ class StallCause(NamedTuple):
         resume = f"agentdeck resume {run}"
         if self.kind == "provider":
             return f"once this is fixed: {resume}" if stopped else f"once this is fixed: {_again(run, resume)}"
+        if self.kind == "resource":
+            grant = f"agentdeck limits {run} {self.limit}"
+            return f"{resume} --wait, then {grant}" if stopped else grant
         if self.kind == "budget":
             grant = f"agentdeck budget {run} shows and raises it"
             return f"{resume} --wait, then {grant}" if stopped else grant
@@ -81,6 +86,11 @@ def causes(scheduler: Scheduler, answering: Answering | None = None) -> tuple[St
     else:
         for name, why, steps in scheduler.stopped_queues():
             found.append(_cause("budget" if name == BUDGET else "provider", why, steps))
+        for name, steps in scheduler.never_fitting().items():
+            limit = scheduler.state.resources.by_name[name].limit
+            enough = max([dict(step.acting.uses)[name] for step in steps])
+            why = f"the limit of {name} is {show_amount(limit)}, and {show_amount(enough)} is needed"
+            found.append(_cause("resource", why, steps)._replace(limit=f"{name}={show_amount(enough)}"))
     by_agent: dict[str, list[Step]] = {}
     for step in scheduler.state.unended():
         if step.state == OPEN and step.items is None and isinstance(step.acting.agent.does, Approve):

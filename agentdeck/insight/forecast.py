@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
@@ -10,7 +10,7 @@ from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.program import Program, assumed
 from agentdeck.scheduler.scheduler import Scheduler
-from agentdeck.workflow.model import Approve, Definition
+from agentdeck.workflow.model import Agent, Approve, Definition
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +81,19 @@ def without_items(
     agents, known = dict(definition.agents), dict(seconds)
     for name, agent in definition.agents.items():
         if agent.each is not None:
-            at_once = max(1, min(workers, agent.max_parallel or workers))
-            agents[name] = replace(agent, each=None)
+            at_once = max(1, min(workers, agent.max_parallel or workers, *_fitting(definition, agent)))
+            number = min(at_once, max(1, round(items.get(name, 1.0))))
+            uses = {resource: amount * number for resource, amount in agent.uses.items()}
+            agents[name] = replace(agent, each=None, uses=uses)
             if name in known:
                 known[name] *= max(1.0, items.get(name, 1.0) / at_once)
     return replace(definition, agents=agents), known
+
+
+def _fitting(definition: Definition, agent: Agent) -> Iterator[int]:
+    """How many steps of an agent at once each resource allows."""
+    limits = definition.limits.resources
+    return (int(limits[name] / amount) for name, amount in agent.uses.items() if name in limits)
 
 
 def _next(opened: int, tasks: int, now: float, inputs: dict[str, object]) -> ev.Event:

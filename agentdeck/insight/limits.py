@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from agentdeck.insight.resources import resources
 from agentdeck.limits.provider_limits import NAMES
 from agentdeck.views.agent_totals import AgentTotals
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.agent_kind import kind_of
 from agentdeck.workflow.model import Agent, Budget, Data, Prompt, Retry
-from agentdeck.workflow.units import rate
+from agentdeck.workflow.units import rate, whole_where_exact
 
 #: Limits of a provider that are an amount per time.
 RATES = NAMES[:-1]
@@ -20,10 +21,10 @@ BUDGETS = ("usd", "tokens", "task.usd", "task.tokens")
 
 
 class Limit(NamedTuple):
-    """One limit. `name` is that of `LimitChanged` (`workers`, `agents.extract.timeout`, `openai.requests`,
-    `budget.usd`). `use` and `waiting` count steps; for a timeout `use` is the age of the oldest attempt, for a
-    rate the use of its last window, for a budget what is spent. They are None where they mean nothing or are
-    not known. `most` is the value as a number, where it is one."""
+    """One limit. `name` is that of `LimitChanged` (`workers`, a shared resource such as `gpu`,
+    `agents.extract.timeout`, `openai.requests`, `budget.usd`). `use` and `waiting` count steps; for a timeout
+    `use` is the age of the oldest attempt, for a rate the use of its last window, for a budget what is spent.
+    They are None where they mean nothing or are not known. `most` is the value as a number, where it is one."""
 
     name: str
     value: Data
@@ -42,12 +43,21 @@ class Limit(NamedTuple):
         return counted and self.use is not None and self.most is not None and self.use > self.most
 
 
-def limits(view: RunView, now: float, calls: Mapping[str, float] | None = None) -> list[Limit]:
-    """All limits: workers first, then the budget and the providers, then those of agents that the workflow
-    sets or an operator has changed. `calls` is what is in use of providers' limits, by name."""
+def limits(
+    view: RunView,
+    now: float,
+    calls: Mapping[str, float] | None = None,
+    waits: Mapping[str, Mapping[str, int]] | None = None,
+) -> list[Limit]:
+    """All limits: workers first, then shared resources, the budget and the providers, then those of agents that
+    the workflow sets or an operator has changed. `calls` is what is in use of providers' limits, by name, and
+    `waits` the steps that wait for resources (`why.resource_waits`)."""
     by_agent = view.agents
     held = _held(view)
-    found = {"workers": _workers(view, by_agent, sum(held.values()))}
+    shared = _resources(view, waits)
+    elsewhere = sum(held.values()) + max((limit.waiting or 0 for limit in shared), default=0)
+    found = {"workers": _workers(view, by_agent, elsewhere)}
+    found |= {limit.name: limit for limit in shared}
     found |= {limit.name: limit for limit in _budget(view, held)}
     found |= {limit.name: limit for limit in _providers(view, calls or {}, held)}
     oldest: dict[str, float] = {}
@@ -117,6 +127,19 @@ def _workers(view: RunView, by_agent: Mapping[str, AgentTotals], elsewhere: int)
     running = sum(totals.counts["running"] for totals in held)
     waiting = sum(totals.counts["ready"] for totals in held)
     return Limit("workers", view.workers, running, max(0, waiting - elsewhere), number(view.workers))
+
+
+def _resources(view: RunView, waits: Mapping[str, Mapping[str, int]] | None) -> list[Limit]:
+    return [
+        Limit(
+            name,
+            view.limits.get(name, whole_where_exact(use.limit / 1000)),
+            use.used / 1000,
+            None if waits is None else sum(waits.get(name, {}).values()),
+            use.limit / 1000,
+        )
+        for name, use in resources(view).items()
+    ]
 
 
 def _budget(view: RunView, held: Mapping[str, int]) -> list[Limit]:

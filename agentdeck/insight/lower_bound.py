@@ -129,6 +129,20 @@ def lower_bound(path: float, work: float, workers: int | None) -> float:
     return max(path, work / workers) if workers else path
 
 
+def resource_seconds(definition: Definition, work: Mapping[str, float]) -> dict[str, float]:
+    """The least seconds that each shared resource takes for this work, in seconds by agent: what is used of it,
+    times how long, is at most its limit times the length of the run."""
+    found = {}
+    for name, limit in definition.limits.resources.items():
+        used = sum(
+            spent * definition.agents[agent].uses.get(name, 0.0)
+            for agent, spent in work.items()
+            if agent in definition.agents
+        )
+        found[name] = used / limit if limit else 0.0
+    return found
+
+
 def critical_steps(rows: Sequence[TimelineRow], needs: Mapping[str, Sequence[str]]) -> set[str]:
     """The steps on which the task waited: from what ended last, back over the need that let it begin each time.
     That is the last of those that had ended when its join was satisfied: the second of three for a quorum of two.

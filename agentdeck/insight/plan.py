@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from agentdeck.insight.lower_bound import lower_bound, needs_of, schedule
+from agentdeck.insight.lower_bound import lower_bound, needs_of, resource_seconds, schedule
 from agentdeck.scheduler.program import assumed
 from agentdeck.workflow import graph
 from agentdeck.workflow.agent_kind import kind_of, kinds
@@ -37,15 +37,23 @@ class Deed:
     items: float | None = None
 
 
+class SharedResource(NamedTuple):
+    """A resource, its limit, what a step of each agent uses of it, and the least seconds that it alone takes."""
+
+    name: str
+    limit: float
+    agents: Mapping[str, float]
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A workflow's plan for so many tasks at so many workers.
 
     `path_seconds` is the critical path, over the need that lets each join go. `lower_bound` is what no schedule
-    can beat: the path, or more. `sequential` is one step after another. `assumed` names the agents whose seconds
-    are a guess of one each, `uncounted` those whose number of items is not known: with more than one item each,
-    everything but the path takes longer.
-    """
+    can beat: the path, or more: all the work shared by the workers, or by the `resources`. `sequential` is one
+    step after another. `assumed` names the agents whose seconds are a guess of one each, `uncounted` those whose
+    number of items is not known: with more than one item each, everything but the path takes longer."""
 
     workflow: str
     tasks: int
@@ -56,6 +64,7 @@ class Plan:
     lower_bound: float
     sequential: float
     deeds: tuple[Deed, ...]
+    resources: tuple[SharedResource, ...] = ()
 
     @property
     def assumed(self) -> tuple[str, ...]:
@@ -95,7 +104,8 @@ def plan(
     counted = {name: many.get(name) or 1.0 for name in needs if agents[name].does.holds_worker}
     work = tasks * sum(takes[name] * count for name, count in counted.items())
     # What a join cancels need not be done: it is no part of the bound.
-    least = tasks * sum(min(takes[name], best.runs[name]) * count for name, count in counted.items())
+    least = {name: tasks * min(takes[name], best.runs[name]) * count for name, count in counted.items()}
+    shared = resource_seconds(definition, least)
     return Plan(
         workflow=definition.name,
         tasks=tasks,
@@ -103,7 +113,7 @@ def plan(
         levels=tuple(map(tuple, graph.levels(needs))),
         critical_path=best.path,
         path_seconds=best.seconds,
-        lower_bound=lower_bound(best.seconds, least, at_once),
+        lower_bound=max(lower_bound(best.seconds, sum(least.values()), at_once), *shared.values()),
         sequential=work,
         deeds=tuple(
             Deed(
@@ -120,6 +130,15 @@ def plan(
                 spare=agent.spare,
             )
             for name, agent in agents.items()
+        ),
+        resources=tuple(
+            SharedResource(
+                name,
+                limit,
+                {agent.name: agent.uses[name] for agent in agents.values() if name in agent.uses},
+                shared[name],
+            )
+            for name, limit in definition.limits.resources.items()
         ),
     )
 
@@ -147,6 +166,10 @@ def plan_document(made: Plan, requests: tuple[float, str], order: PlannedOrder) 
         assumed=list(made.assumed),
         items_not_known=list(made.uncounted),
         runs=made.targets(),
+        resources={
+            one.name: documents.PlanResource.of(one, agents=dict(one.agents), seconds=round(one.seconds, 6))
+            for one in made.resources
+        },
         agents={
             deed.agent: documents.PlanAgent.of(
                 deed, seconds=round(deed.seconds, 6), slack=round(deed.slack, 6), each=deed.many

@@ -125,6 +125,8 @@ def _kind(one: AttemptStory) -> list[str]:
         parts.append(f"{one.tier_up} tier{'s' * (one.tier_up > 1)} up")
     if one.eased:
         parts.append(f"reduced by the budget ({one.eased})")
+    if one.uses:
+        parts.append("uses " + ", ".join(f"{name} {amount:g}" for name, amount in one.uses.items()))
     return [*parts, "result reused"] if one.reused else parts
 
 

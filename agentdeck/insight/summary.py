@@ -5,7 +5,7 @@ from __future__ import annotations
 from agentdeck.documents.run import AgentSummary, Approvals, Summary, SummaryTaskCounts
 from agentdeck.documents.step import Decision
 from agentdeck.insight.formatting import plural
-from agentdeck.insight.lower_bound import lower_bound, schedule
+from agentdeck.insight.lower_bound import lower_bound, resource_seconds, schedule
 from agentdeck.views.agent_totals import AgentTotals
 from agentdeck.views.run_view import RunView
 from agentdeck.views.task_view import TaskCounts
@@ -15,9 +15,10 @@ from agentdeck.workflow.model import Data, Definition
 def summary(view: RunView, definition: Definition | None = None) -> Summary:
     """The summary of a run as far as it has come.
 
-    `sequential_seconds` is the time of all attempts one after another, steps that only wait for others left
-    out. `lower_bound_seconds` is the larger of the critical path, by mean durations, and that work shared by
-    the workers. Null is what is not known: a duration never measured, a price, the output of many tasks.
+    `sequential_seconds` is the time of all attempts one after another, steps that only wait for others left out.
+    `lower_bound_seconds` is the larger of the critical path, by mean durations, and that work shared by the
+    workers or by a resource. Null is what is not known: a duration never measured, a price, the output of many
+    tasks.
     """
     definition = definition or view.definition
     agents = view.agents
@@ -26,6 +27,8 @@ def summary(view: RunView, definition: Definition | None = None) -> Summary:
     work = sum(totals.busy for totals in agents.values() if totals.uses_worker)
     path, length = _path(view, definition)
     workers = view.workers or (definition.limits.workers if definition else None)
+    busy = {name: totals.busy for name, totals in agents.items()}
+    shared = resource_seconds(definition, busy) if definition is not None else {}
     one = tasks.opened == 1 and tasks.total in (None, 1)
     approvals = view.approvals.summary()
     latest = [Decision.model_construct(**decision) for decision in approvals.pop("latest")]
@@ -42,7 +45,7 @@ def summary(view: RunView, definition: Definition | None = None) -> Summary:
         letters=view.letters,
         approvals=Approvals.model_construct(**approvals, latest=latest),
         critical_path=path,
-        lower_bound_seconds=_round(lower_bound(length, work, workers)),
+        lower_bound_seconds=_round(max(lower_bound(length, work, workers), *shared.values())),
         sequential_seconds=_round(work),
         speedup=_round(work / seconds) if seconds > 0 else None,
         agents={name: _agent(totals) for name, totals in agents.items()},

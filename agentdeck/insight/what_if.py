@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from agentdeck.insight.forecast import forecast, further_task, without_items
 from agentdeck.insight.formatting import dollars, percent, plural, seconds
 from agentdeck.insight.limits import RATES, number
+from agentdeck.insight.lower_bound import resource_seconds
+from agentdeck.limits.provider_limits import is_resource
 from agentdeck.views.agent_totals import AgentTotals
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Data, Definition, Prompt
@@ -101,6 +103,8 @@ def predict_change(run: RunSnapshot, name: str, value: Data) -> str:
         return "no new steps start until it is raised; running steps finish"
     if setting == "max_parallel" and wanted == 0:
         return f"{agent} starts no more steps until it is raised; running steps finish"
+    if is_resource(name) and wanted is not None and (held := _held_by(run.definition, name, wanted)):
+        return f"{held}; running steps finish"
     before, _ = predict_rest(run)
     after, binds = predict_rest(replace(run, limits={**run.limits, name: value}))
     text = f"ETA {seconds(before)} → {seconds(after)}"
@@ -127,6 +131,8 @@ def predict_rest(run: RunSnapshot) -> tuple[float, str]:
     for name, spent in work.items():
         if most := definition.agents[name].max_parallel:
             bounds[f"limited by {name}, {most} at once"] = spent / most
+    for name, spent in resource_seconds(definition, work).items():
+        bounds[f"limited by {definition.limits.resources[name]:g} of {name}"] = spent
     for name, value in run.limits.items():
         if isinstance(value, str) and name.rsplit(".", 1)[-1] in RATES and name.count(".") == 1:
             each = (run.calls if name.endswith(".requests") else run.tokens) * run.shares.get(name, 1.0)
@@ -148,13 +154,29 @@ def _shares(calls: Mapping[str, float]) -> dict[str, float]:
 
 
 def _at(definition: Definition, limits: Mapping[str, Data]) -> Definition:
-    """The workflow with the limits that operators have changed."""
+    """The workflow with the limits that operators have changed. An agent that uses more of a resource than there
+    is now starts no step: it is left with what there is, so that the rest can be forecast."""
     agents = dict(definition.agents)
+    resources = {**definition.limits.resources}
+    resources |= {name: value for name, value in limits.items() if name in resources}
     for name, value in limits.items():
         parts = name.split(".")
         if parts[0] == "agents" and parts[-1] == "max_parallel" and parts[1] in agents:
             agents[parts[1]] = replace(agents[parts[1]], max_parallel=value or None)
-    return replace(definition, agents=agents)
+    for name, agent in agents.items():
+        if any(amount > resources[one] for one, amount in agent.uses.items() if one in resources):
+            least = {one: min(amount, resources.get(one, amount)) for one, amount in agent.uses.items()}
+            agents[name] = replace(agent, uses=least)
+    return replace(definition, agents=agents, limits=replace(definition.limits, resources=resources))
+
+
+def _held_by(definition: Definition, name: str, wanted: float) -> str:
+    """Which agents could not start with so much of a resource, empty where all can."""
+    held = [agent.name for agent in definition.agents.values() if agent.uses.get(name, 0.0) > wanted]
+    if not held:
+        return ""
+    most = max(definition.agents[agent].uses[name] for agent in held)
+    return f"{', '.join(held)} would start no more steps: {most:g} of {name} is used"
 
 
 def _timeout(run: RunSnapshot, agent: str, wanted: float) -> str:

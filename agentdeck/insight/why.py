@@ -6,21 +6,23 @@ that start before it from the scheduler's order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from agentdeck.errors import Fault, UsageError
 from agentdeck.insight.formatting import format_span, plural
 from agentdeck.insight.limits import held_by
+from agentdeck.insight.resources import claiming, resources
 from agentdeck.scheduler.joins import floor_of, goal_of
 from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.ready_queue import start_order
 from agentdeck.scheduler.state import ENDED
+from agentdeck.scheduler.waits import RESOURCES
 from agentdeck.views.run_view import RunView
 from agentdeck.views.step_transitions import StepView
 from agentdeck.views.task_view import TaskView
 from agentdeck.workflow.model import Agent, Approve, Data, Definition
-from agentdeck.workflow.units import rate
+from agentdeck.workflow.units import rate, show_amount, thousandths
 
 
 class Explanation(NamedTuple):
@@ -48,6 +50,23 @@ def ready_counts(view: RunView, definition: Definition) -> dict[str, int]:
         for key in _Explainer(view, definition, task, view.now).ready_steps():
             name = key.partition("[")[0]
             found[name] = found.get(name, 0) + 1
+    return found
+
+
+def resource_waits(view: RunView, ready: Mapping[str, int] | None = None) -> dict[str, dict[str, int]]:
+    """The numbers of steps that wait for each shared resource, by agent: those of the `ready` ones for which less
+    is free than they use, and those for which it is kept."""
+    shared, definition = resources(view), view.definition
+    if not shared or definition is None:
+        return {}
+    found: dict[str, dict[str, int]] = {name: {} for name in shared}
+    for agent, count in (ready_counts(view, definition) if ready is None else ready).items():
+        for name, amount in definition.agents[agent].uses.items() if agent in definition.agents else ():
+            if thousandths(amount) > shared[name].free:
+                found[name][agent] = count
+    for _, step in claiming(view):
+        by_agent = found.get(step.why.partition(":")[0], {})
+        by_agent[step.agent.name] = by_agent.get(step.agent.name, 0) + 1
     return found
 
 
@@ -161,7 +180,10 @@ class _Explainer:
         return Explanation("ready", step.reason or "backoff", text)
 
     def _ready_since(self, key: str, step: StepView | None, agent: Agent | None, since: float) -> Explanation:
-        if step is not None and step.why:
+        if step is not None and step.reason == RESOURCES:
+            reason, text = self._lacks(agent) or (RESOURCES, step.why)
+            text += "; what becomes free is kept for it"
+        elif step is not None and step.why:
             reason, text = step.reason, step.why
             text += self._paced(key, step, agent) if reason == "pace" else ""
         elif step is not None and step.reason and step.until is None:
@@ -203,10 +225,40 @@ class _Explainer:
         if most is not None and live >= most:
             same = sum(1 for one in ahead if one.partition("[")[0] == name)
             return "max_parallel", f"max_parallel of {name} reached ({live}/{most}); {same} ahead in the queue"
+        if (lacking := self._lacks(agent)) is not None:
+            return lacking
         pool, busy = view.workers, sum(t.counts["running"] for t in view.agents.values() if t.uses_worker)
         if pool is not None and busy >= pool:
             return "pool", f"all workers busy ({busy}/{pool}); {len(ahead)} ahead in the queue"
         return "starting", f"workers are free ({busy}/{pool}): it starts next"
+
+    def _lacks(self, agent: Agent | None) -> tuple[str, str] | None:
+        """The shared resource that a ready step waits for, and the numbers; None where it has all it uses."""
+        if agent is None or not agent.uses:
+            return None
+        shared = resources(self.view)
+        for name, amount in agent.uses.items():
+            use, needed = shared[name], thousandths(amount)
+            if needed > use.limit:
+                text = f"it uses {amount:g} of {name}, and the limit is {show_amount(use.limit)}"
+                return RESOURCES, f"{text}: it starts when {name} is raised to {amount:g}"
+            if needed > use.free:
+                enough = show_amount(use.used + needed)
+                text = f"waits for {name}: {use.text}; it uses {amount:g}"
+                return RESOURCES, f"{text}, and {name}={enough} would be enough now"
+        for task, step in claiming(self.view):
+            name = step.why.partition(":")[0]
+            kept = self._kept_by(step)
+            if name in agent.uses and thousandths(agent.uses[name]) > shared[name].free - kept.get(name, 0):
+                return (
+                    RESOURCES,
+                    f"what becomes free of {name} is kept for {step.key} of task {task}, which is first",
+                )
+        return None
+
+    def _kept_by(self, step: StepView) -> dict[str, int]:
+        other = self.definition.agents.get(step.agent.name)
+        return {name: thousandths(amount) for name, amount in other.uses.items()} if other is not None else {}
 
     # Joins
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import Data, Definition, ProviderLimits, Rate
-from agentdeck.workflow.units import rate, rate_without_burst, show_rate
+from agentdeck.workflow.units import MOST, rate, rate_without_burst, show_rate
 
 #: The names of a provider's limits.
 NAMES = tuple(field.name for field in fields(ProviderLimits))
@@ -25,9 +25,14 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 
 
+def is_resource(name: str) -> bool:
+    """Whether a limit is that of a shared resource: all others have dotted names, except `workers`."""
+    return "." not in name and name != "workers"
+
+
 def range_of(name: str) -> tuple[float, float]:
     """The lowest and the highest value of a limit; none may be negative."""
-    return RANGES.get(name.rsplit(".", 1)[-1], (0, math.inf))
+    return (0, MOST) if is_resource(name) else RANGES.get(name.rsplit(".", 1)[-1], (0, math.inf))
 
 
 def caps_of(deck: Deck, definition: Definition) -> dict[str, ProviderLimits]:

@@ -11,14 +11,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agentdeck.errors import UsageError
-from agentdeck.limits.provider_limits import SPACED
+from agentdeck.limits.provider_limits import SPACED, is_resource
 from agentdeck.operations.inputs import pair, read
 from agentdeck.scheduler.events import Author
 from agentdeck.store.command_client import CommandAnswer, send_and_wait
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
 from agentdeck.workflow.model import Approve, Data, Type
-from agentdeck.workflow.units import duration, rate, rate_without_burst, show_rate, size
+from agentdeck.workflow.units import (
+    duration,
+    rate,
+    rate_without_burst,
+    show_rate,
+    size,
+    thousandths,
+    whole_where_exact,
+)
 from agentdeck.workflow.wording import did_you_mean
 
 #: Limits of a provider that are rates, such as 80/min.
@@ -118,11 +126,25 @@ def set_limits(changes: Mapping[str, Data]) -> RunCommand:
 def limit_change(text: str) -> tuple[str, Data]:
     """Name and value of `name=value`, such as `openai.requests=80/min`. Raises UsageError."""
     name, value = pair(text, "limits")
+    if is_resource(name):
+        return name, _amount(name, value)
     try:
         return name, _limit_value(name, value)
     except ValueError as error:
         named = any(word in str(error) for word in ("duration", "rate", "burst"))
         raise UsageError(f"{name}: {error if named else f'{value!r} is not a whole number'}") from None
+
+
+def _amount(name: str, text: str) -> float:
+    """The limit of a shared resource."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise UsageError(f"{name}: {text!r} is not a number") from None
+    try:
+        return whole_where_exact(thousandths(number) / 1000)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from None
 
 
 def _limit_value(name: str, value: str) -> Data:

@@ -47,7 +47,9 @@ from agentdeck.workflow.deck import WORKERS, deck_for
 from agentdeck.workflow.model import Data, Definition, Dispatch, plain
 
 #: Keys of an agent that may change without making its earlier results invalid.
-CONDUCT = ("about", "retry", "timeout", "max_parallel", "priority", "tier", "hedge", "on_error", "cache", "once")
+CONDUCT = (
+    "about", "retry", "timeout", "max_parallel", "priority", "tier", "hedge", "on_error", "cache", "once", "uses",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,9 @@ def _events(
     row, first = origin.row, origin.started
     author = wanted.author or current_author("api")
     folder = Path(str(row.source.get("folder") or "."))
-    limits: dict[str, Data] = {"workers": workers, **all_in_deck_notation(caps_of(deck_for(folder), definition))}
+    resources = {**origin.state.program.resources(), **definition.limits.resources}
+    caps = all_in_deck_notation(caps_of(deck_for(folder), definition))
+    limits: dict[str, Data] = {"workers": workers, **resources, **caps}
     inputs = {**first.inputs, **wanted.inputs}
     events: list[ev.Event] = [
         ev.RunStarted(

@@ -19,7 +19,7 @@ from agentdeck.workflow.model import Approve, Data, Definition, Dispatch, Provid
 
 def current_limits(definition: Definition, view: RunView) -> dict[str, Data]:
     """The value of each limit by name: that of the workflow, or the one it was changed to."""
-    values: dict[str, Data] = {"workers": view.workers}
+    values: dict[str, Data] = {"workers": view.workers, **definition.limits.resources}
     for name, agent in definition.agents.items():
         if isinstance(agent.does, Approve | Dispatch):
             continue

@@ -11,7 +11,7 @@ from agentdeck.limits.provider_limits import NAMES as CAPS
 from agentdeck.limits.provider_limits import with_changes
 from agentdeck.operations.inputs import pair
 from agentdeck.workflow.model import PRIORITIES, Agent, Budget, Definition, ProviderLimits
-from agentdeck.workflow.units import duration, size
+from agentdeck.workflow.units import duration, size, thousandths, whole_where_exact
 from agentdeck.workflow.wording import did_you_mean
 
 Number = TypeVar("Number", int, float)
@@ -44,9 +44,15 @@ def _with_setting(definition: Definition, name: str, value: str) -> Definition:
     parts = name.split(".")
     if parts == ["limits", "workers"]:
         return replace(definition, limits=replace(definition.limits, workers=_whole(value)))
+    if len(parts) == 2 and parts[0] == "limits" and parts[1] in definition.limits.resources:
+        amount = thousandths(_parsed(float, value, "a number"))
+        if not amount:
+            raise ValueError(f"{value} is too small; the least is 0.001")
+        resources = {**definition.limits.resources, parts[1]: whole_where_exact(amount / 1000)}
+        return replace(definition, limits=replace(definition.limits, resources=resources))
     if parts in (["budget", "usd"], ["budget", "tokens"]):
-        amount = {parts[1]: _amount(parts[1], value)}
-        return replace(definition, budget=replace(definition.budget or Budget(), **amount))
+        bound = {parts[1]: _amount(parts[1], value)}
+        return replace(definition, budget=replace(definition.budget or Budget(), **bound))
     if len(parts) == 2 and parts[1] in CAPS:
         own = definition.limits.providers
         tighter = with_changes(own.get(parts[0], ProviderLimits()), {parts[1]: value or "none"})
@@ -63,6 +69,7 @@ def _with_setting(definition: Definition, name: str, value: str) -> Definition:
         return replace(definition, agents=agents)
     names = [
         "limits.workers",
+        *(f"limits.{resource}" for resource in definition.limits.resources),
         "budget.usd",
         "budget.tokens",
         *(f"agents.{agent}.{one}" for agent in definition.agents for one in AGENT_SETTINGS),

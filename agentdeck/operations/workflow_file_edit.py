@@ -132,6 +132,8 @@ def _changes_only(before: Definition, after: Definition, name: str) -> bool:
     parts = name.split(".")
     if parts == ["workers"]:
         return different <= {"limits.workers"}
+    if len(parts) == 1:
+        return different <= {"limits.resources", f"limits.resources.{name}"}
     if parts[0] == "budget":
         return different <= ({"budget"} if before.budget is None else {name})
     if parts[0] != "agents":

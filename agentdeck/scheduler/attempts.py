@@ -35,6 +35,8 @@ class Attempts:
         """Start the next attempt of a ready step, with what was reserved for it. `savings` says what a low budget
         changed."""
         started = self._started(step, at, step.attempt + 1)
+        if step.acting.uses:
+            started = started._replace(uses=dict(step.acting.agent.uses))
         number = 0
         if reserved is not None:
             number = reserved.ask

@@ -110,7 +110,8 @@ class RunEnded(NamedTuple):
 
 
 class LimitChanged(NamedTuple):
-    """`name` is dotted: `workers`, `agents.extract.timeout`, `openai.requests`. Values are plain data."""
+    """`name` is dotted: `agents.extract.timeout`, `openai.requests`. That of `workers` and of a shared resource
+    is the name alone. Values are plain data."""
 
     at: float
     name: str
@@ -166,7 +167,8 @@ class StepStarted(NamedTuple):
     ready; `waits` holds the seconds since then by reason, None where all of it was `pool`. Where it contains
     `pool`, the sum is the whole time, with a backoff before it; in logs of version 0.1 it is a part. `model`
     is the deck's name of the model; the reserved amounts are the most that the attempt can use, the likely ones
-    what it probably uses. `eased` says what a low budget changed."""
+    what it probably uses. `eased` says what a low budget changed. `uses` is what it takes of shared resources, by
+    name."""
 
     at: float
     task: str
@@ -184,6 +186,7 @@ class StepStarted(NamedTuple):
     likely_in: int = 0
     likely_out: int = 0
     likely_usd: float = 0.0
+    uses: dict[str, float] | None = None
 
 
 class ReservationGrew(NamedTuple):
@@ -205,7 +208,8 @@ def hold_of(event: StepStarted | ReservationGrew | Reserved) -> Hold:
     """What this event reserves of the budgets."""
     if isinstance(event, Reserved):
         return Hold(event.tokens, event.usd, event.likely_in, event.likely_out, event.likely_usd)
-    return Hold(event.reserved_tokens, event.reserved_usd, *event[-3:])
+    likely = event.likely_in, event.likely_out, event.likely_usd
+    return Hold(event.reserved_tokens, event.reserved_usd, *likely)
 
 
 class StepSucceeded(NamedTuple):
@@ -380,7 +384,8 @@ class StepReopened(NamedTuple):
 
 class StepWaited(NamedTuple):
     """From now on a ready step waits for `reason`; `why` is a sentence for the operator. Recorded only for
-    reasons that do not follow from the rest of the log: requests, tokens, pace, concurrent, budget, cooldown."""
+    reasons that do not follow from the rest of the log: requests, tokens, pace, concurrent, budget, cooldown; for
+    resources only when what becomes free is kept for the step."""
 
     at: float
     task: str

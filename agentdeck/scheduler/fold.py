@@ -121,6 +121,10 @@ class Fold:
         if event.name == "workers":
             state.workers = int(event.new)
             return
+        if event.name in state.resources.by_name:
+            assert isinstance(event.new, int | float)
+            state.resources.set_limit(event.name, event.new)
+            return
         head, _, name = event.name.partition(".")
         if head == "budget":
             state.accounts.grant(name, event.new)
@@ -169,7 +173,7 @@ class Fold:
         if state.accounts.tasks:
             state.accounts.close(event.task)
         task.ended = event.state
-        if self._may_be_opened_again(task):
+        if event.state == CANCELLED or self._may_be_opened_again(task):
             task.past.update((f"{task.id}/{step.key}", step.attempt) for step in task.all_steps())
         if root_of(task.id) in state.keep:
             state.closed[task.id] = task
@@ -188,7 +192,8 @@ class Fold:
             task.drop_steps()
 
     def _may_be_opened_again(self, task: Task) -> bool:
-        """Whether another nested task may get the id of this one: in another round, or for a fallback."""
+        """Whether another nested task may get the id of this one without a restored task: in another round, or
+        for a fallback. (One that was cancelled may, as reopening a step cancels what still runs below it.)"""
         while task.parent is not None and (above := self.state.tasks.get(task.parent[0])) is not None:
             holder = above.step(task.parent[1])
             if holder is not None and (holder.rule.rounds or holder.rule.fallback is not None):

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from agentdeck.scheduler.resources import Resources, uses_of
 from agentdeck.workflow import graph
 from agentdeck.workflow.expressions import Expression, Template
 from agentdeck.workflow.model import (
@@ -31,12 +32,12 @@ class Rule:
 
     What an operator can change while a run executes (`attempts`, `attempt_timeout`, `limit`) is mutable;
     everything else stays as compiled. `live` counts attempts that hold a worker, `reserving` those whose
-    reservation is requested. `metered`: attempts are reserved before they start. `checked`: steps are checked
-    before they start, since they may be dropped or have to wait for one another. `composite`: `Expansion` decides
-    first what a ready step becomes. `timed_joins` are the dependents whose join has a `within`. `durations` are
-    the seconds of the last attempts, where an adaptive timeout (`auto`) or hedging needs them. `rank` orders the
-    ready steps of a task: the longest remaining path (negated), or the place in an order that was searched.
-    """
+    reservation is requested. `uses` is what each attempt takes of resources. `metered`: attempts are reserved
+    before they start. `checked`: steps are checked before they start, since they may be dropped or have to wait
+    for one another. `composite`: `Expansion` decides first what a ready step becomes. `timed_joins` are the
+    dependents whose join has a `within`. `durations` are the seconds of the last attempts, where an adaptive
+    timeout (`auto`) or hedging needs them. `rank` orders the ready steps of a task: the longest remaining path
+    (negated), or the place in an order that was searched."""
 
     def __init__(self, agent: Agent, index: int, remaining: float) -> None:
         self.agent = agent
@@ -56,6 +57,7 @@ class Rule:
         self.attempts = agent.retry.attempts
         self.attempt_timeout = agent.timeout.attempt if self.slot else None
         self.limit = agent.max_parallel
+        self.uses = uses_of(agent.uses) if self.slot else ()
         self.live = 0
         self.metered = False
         self.checked = self.priority > 0
@@ -140,6 +142,20 @@ class Program:
         yield self.definition
         for _, nested in self.below():
             yield nested
+
+    def resources(self) -> dict[str, float]:
+        """The amount of each resource: that of the workflow, else the lowest of its sub-workflows."""
+        found = dict(self.definition.limits.resources)
+        for _, nested in self.below():
+            for name, limit in nested.limits.resources.items():
+                if name not in self.definition.limits.resources:
+                    found[name] = min(limit, found.get(name, limit))
+        return found
+
+    def shared_resources(self) -> Resources:
+        """The resources of a run, with nothing in use."""
+        limits = {name: Resources.UNLIMITED for rule in self.all_rules() for name, _ in rule.uses}
+        return Resources({**limits, **dict(uses_of(self.resources()))})
 
     def reserve_prompts(self, reserve: bool) -> None:
         """Set whether prompts, also those of sub-workflows, are reserved before they start."""

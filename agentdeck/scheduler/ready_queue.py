@@ -28,7 +28,8 @@ def start_order(rule: Rule, age: int, item: int) -> tuple[int, int, float, int, 
 
 
 class ReadyQueue:
-    """Every step in READY is in one of these queues, or in one of `ProviderQueues` or `SequentialLanes`.
+    """Every step in READY is in one of these queues, or in one of `ProviderQueues`, `ResourceQueue` or
+    `SequentialLanes`.
 
     `heap`: it may start as soon as a worker is free. An entry whose step is no longer ready, or was reopened
     since, is stale and is dropped when it is popped. `parked`, by rule: `max_parallel` of its agent is reached.

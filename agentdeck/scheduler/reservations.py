@@ -88,6 +88,8 @@ class Reservations:
         self.requesting.add(step)
         self._queue.set_aside(step, STARTING)
         step.acting.reserving += 1
+        if step.acting.uses:
+            self._state.resources.request(step.acting.uses)
         task, attempt = step.task.id, step.attempt + 1
         reduced = self._state.accounts.in_force(task, "reduce")
         self._recorder.request(act.Reserve(number, task, step.key, attempt, self._shift(step), reduced))
@@ -160,6 +162,8 @@ class Reservations:
             step = request.step
             self.requesting.discard(step)
             step.acting.reserving -= 1
+            if step.acting.uses:
+                self._state.resources.withdraw(step.acting.uses)
             if self._queue.is_current(request.entry):
                 if not self._state.paused and self._has_room(step) and not self._queue.reads_uncommitted(step):
                     return request
@@ -171,9 +175,12 @@ class Reservations:
         return None
 
     def _has_room(self, step: Step) -> bool:
-        """Whether there is a worker for the step: limits may have been lowered since it requested."""
+        """Whether there are a worker and resources for the step: limits may have been lowered since it
+        requested."""
         rule = step.acting
         if len(self._state.running) + len(self.open) >= self._state.workers:
+            return False
+        if rule.uses and self._state.resources.lacking(rule.uses):
             return False
         return rule.limit is None or rule.live + rule.reserving < rule.limit
 

@@ -42,6 +42,7 @@ class RunState:
         self.cancelled_tasks = 0
         self.open_tasks = 0
         self.sequential = False
+        self.resources = program.shared_resources()
         self.accounts = BudgetAccounts(program.definition.budget)
         self.changed_limits: dict[str, Data] = {}
 

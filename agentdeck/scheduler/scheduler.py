@@ -9,6 +9,7 @@ The parts, and which of them use which, from the bottom up:
     RunState, Timers, ReadyQueue, ProviderQueues, SequentialLanes, Pending, Joins      the state and its queues
     Fold (StepFold, Reopener)                                                          applies recorded events
     Recorder                                                                           records, collects actions
+    ResourceQueue                                                                      steps that lack a resource
     Cancellation, Failures, BudgetLadder, Attempts, Reservations, Expansion, Timeouts,
     Commands, Starter                                                                  decide
 """
@@ -32,6 +33,7 @@ from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.recorder import Recorder, UsageSource
 from agentdeck.scheduler.reopen import chain
 from agentdeck.scheduler.reservations import Reservations
+from agentdeck.scheduler.resource_queue import ResourceQueue
 from agentdeck.scheduler.run_state import RunState
 from agentdeck.scheduler.starter import Starter
 from agentdeck.scheduler.state import BETWEEN, CANCELLED, DONE, FAILED, OPEN, READY, WAITING, Step, Task
@@ -65,7 +67,10 @@ class Scheduler:
         self._commands = Commands(
             state, queue, providers, pending, recorder, cancellation, reservations, expansion
         )
-        self._starter = Starter(state, queue, providers, recorder, cancellation, attempts, reservations)
+        self._resources = resources = ResourceQueue(state, queue, recorder)
+        self._starter = Starter(
+            state, queue, providers, recorder, cancellation, attempts, reservations, resources
+        )
         self._provider_limits: Mapping[str, ProviderLimits] = {}
         self._finished = False
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -258,6 +263,10 @@ class Scheduler:
     def queued_steps(self) -> list[Step]:
         """All ready steps that wait for a worker, a provider or a budget, each queue in its order."""
         return self._reservations.queued_steps()
+
+    def never_fitting(self) -> dict[str, list[Step]]:
+        """The steps that use more of a resource than its limit is now, by the name of the resource."""
+        return self._resources.never_fitting()
 
     def stopped_queues(self) -> list[tuple[str, str, list[Step]]]:
         """The provider (or BUDGET), the reason, and the steps of each queue that opens only when an operator

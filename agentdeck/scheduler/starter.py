@@ -13,6 +13,7 @@ from agentdeck.scheduler.provider_queues import ProviderQueues
 from agentdeck.scheduler.ready_queue import ReadyQueue
 from agentdeck.scheduler.recorder import Recorder
 from agentdeck.scheduler.reservations import Reservations
+from agentdeck.scheduler.resource_queue import ResourceQueue
 from agentdeck.scheduler.run_state import RunState
 
 #: So many tasks are open at most for each worker, where the tasks that are open already cannot go on.
@@ -30,6 +31,7 @@ class Starter:
     _cancellation: Cancellation
     _attempts: Attempts
     _reservations: Reservations
+    _resources: ResourceQueue
     pulling: int = field(default=0, init=False)
 
     @property
@@ -39,12 +41,16 @@ class Starter:
 
     def start(self, at: float) -> bool:
         """Start what fits. Returns whether a step was dropped, so that there is something to decide again."""
-        queue, reservations = self._queue, self._reservations
+        queue, reservations, resources = self._queue, self._reservations, self._resources
         free, requesting, dropped = self.free, reservations.requesting, False
         if free > 0 and queue.parked:
             queue.unpark()
+        if resources.groups:
+            resources.take_turns(at)
         while free > 0:
             ready = self._providers.first(queue.heap) if self._providers.queues else queue.heap
+            if resources.groups:
+                ready = resources.next_of(ready)
             if not ready:
                 if queue.parked:
                     queue.unpark()
@@ -60,6 +66,8 @@ class Starter:
             rule = step.acting
             if rule.limit is not None and rule.live + rule.reserving >= rule.limit:
                 queue.park(entry, rule)
+            elif rule.uses and not resources.admit(entry):
+                continue
             elif rule.checked:
                 free -= reservations.start(step, entry, at)
                 dropped |= step.ended

@@ -88,6 +88,8 @@ class StepFold:
             state.move(step, RUNNING)
             state.running.add(step)
             rule.live += 1
+            if rule.uses:
+                state.resources.take(rule.uses)
             if rule.attempt_timeout is not None:
                 due = event.at + rule.attempt_timeout
                 if due < self._timers.next_due:
@@ -110,6 +112,8 @@ class StepFold:
             if self._lanes.lanes:
                 self._lanes.leave(step)
             step.acting.live -= 1
+            if step.acting.uses:
+                self._state.resources.release(step.acting.uses)
 
     def _settle(self, step: Step, usage: ev.Usage | None, lost: bool) -> None:
         if step.held is not None:

@@ -71,7 +71,12 @@ STEPS = (
     Transition(
         ev.StepExpanded, (READY, WAITING), (OPEN,), "`each`: its items are new and ready. From waiting in a fork"
     ),
-    Transition(ev.StepWaited, STARTABLE, (UNCHANGED,), "it waits for a provider or a budget"),
+    Transition(
+        ev.StepWaited,
+        STARTABLE,
+        (UNCHANGED,),
+        "it waits for a provider or a budget, or a resource is kept for it",
+    ),
     Transition(ev.StepReleased, (WAITING,), (READY,), "the step starts with what has arrived"),
     Transition(ev.StepAnswered, (OPEN,), (DONE,), "an approval is decided"),
     Transition(ev.StepDone, (OPEN, BETWEEN), (DONE,), "all items or all rounds have ended"),

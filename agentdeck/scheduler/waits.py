@@ -2,10 +2,9 @@
 
 Thousands of steps may be queued, and an event must not cost a look at each. So one clock counts the seconds in
 which the run was paused and those in which all workers were busy, and a step takes the difference between when it
-became ready and when it starts. What only some steps wait for (`max_parallel`, a provider, a budget) is an
-interval of the step: it is opened when the step is set aside, and closed when the step is queued again. None of
-this is recorded; the result is, in `StepStarted.waits`.
-"""
+became ready and when it starts. What only some steps wait for (`max_parallel`, resources, a provider, a budget)
+is an interval of the step: it is opened when the step is set aside, and closed when the step is queued again.
+None of this is recorded; the result is, in `StepStarted.waits`."""
 
 from __future__ import annotations
 
@@ -14,6 +13,7 @@ from typing import Final
 #: A reason with fewer seconds than this is left out; its time counts as `pool`.
 LEAST = 0.0005
 HELD, MAX_PARALLEL, PAUSED, POOL, STARTING = "held", "max_parallel", "paused", "pool", "starting"
+RESOURCES = "resources"
 
 
 class RunWait:

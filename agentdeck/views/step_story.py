@@ -37,6 +37,7 @@ class AttemptStory:
     retry_for: str = ""
     model: str = ""
     eased: str = ""
+    uses: dict[str, float] | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -159,7 +160,7 @@ class StepStory:
     def _start(self, e: ev.StepStarted) -> None:
         waits = dict(e.waits or {})
         story = AttemptStory(e.attempt, e.agent, e.ready, e.at, e.round, e.tier_up, waits)
-        story.model, story.eased = e.model, e.eased
+        story.model, story.eased, story.uses = e.model, e.eased, e.uses
         self.attempts.append(story)
         acting = self._recorded.agent(e.agent)
         if acting is not None:

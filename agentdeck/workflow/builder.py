@@ -26,11 +26,12 @@ def definition(read: Read, needs: Mapping[str, tuple[str, ...]], folder: Path | 
     """The workflow. `read` is without faults, and `needs` are complete."""
     defaults = read.get("defaults", {})
     limits = read.get("limits", {})
-    providers = {name: model.ProviderLimits(**given) for name, given in limits.items() if name != "workers"}
+    providers = {name: model.ProviderLimits(**one) for name, one in limits.items() if isinstance(one, Mapping)}
+    resources = {name: one for name, one in limits.items() if name != "workers" and name not in providers}
     return model.Definition(
         agents={name: agent(name, given, defaults, needs[name]) for name, given in read["agents"].items()},
         inputs={name: input_(given) for name, given in read.get("inputs", {}).items()},
-        limits=model.Limits(limits.get("workers"), providers),
+        limits=model.Limits(limits.get("workers"), providers, resources),
         budget=budget(read["budget"]) if "budget" in read else None,
         folder=folder,
         **_given(read, "name", "about", "output", "mode"),
@@ -78,7 +79,7 @@ def agent(name: str, given: Read, defaults: Read, needs: tuple[str, ...]) -> mod
         repeat=model.Repeat(**given["repeat"]) if "repeat" in given else None,
         output={key: type_(kind) for key, kind in given["output"].items()} if "output" in given else None,
         **_given(both, "max_parallel", "cache", "tier", "hedge", "priority"),
-        **_given(given, "about", "when", "each", "once", "expect", "spare"),
+        **_given(given, "about", "when", "each", "once", "expect", "spare", "uses"),
     )
 
 

@@ -374,6 +374,18 @@ Size = Annotated[
     int, PlainValidator(units.size),
     WithJsonSchema({"anyOf": [_pattern(r"^\s*\d+(\.\d+)?[kMG]?\s*$"), {"type": "integer", "minimum": 0}]}),
 ]  # fmt: skip
+
+
+def _amount(value: Any) -> Any:
+    """An amount of a resource. Whole numbers are whole: amounts are part of a workflow's identity."""
+    if not units.thousandths(value):
+        raise ValueError(f"{value} is too small; the least is 0.001")
+    return _whole(value)
+
+
+Amount = Annotated[
+    float, PlainValidator(_amount), WithJsonSchema({"type": "number", "minimum": 0.001, "maximum": units.MOST}),
+]  # fmt: skip
 Share = Annotated[float, PlainValidator(units.share), WithJsonSchema(_pattern(SHARE_PATTERN))]
 
 # Names ---------------------------------------------------------------------------------------------------

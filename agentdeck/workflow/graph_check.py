@@ -71,6 +71,7 @@ class _GraphCheck:
             self._check_verb_keys(name, agent)
             self._check_join(name, agent)
             self._check_fallback(name, agent)
+            self._check_uses(name, agent)
             for kind in kinds_in(agent):
                 if not has_invalid([agent.get(key) for key in key_names(kind.verb)]):
                     kind.check(self._agent_in_file(name))
@@ -247,12 +248,34 @@ class _GraphCheck:
         ):
             self.fault(name, at, f"{fallback} cannot be a fallback", "name an agent that runs something itself")
 
+    def _check_uses(self, name: str, agent: Read) -> None:
+        """What an agent uses of resources: each has a limit, and one step fits under it."""
+        uses, limits = agent.get("uses"), as_map(self.read.get("limits"))
+        if not isinstance(uses, dict) or self.read.get("limits") is INVALID:
+            return
+        if not any(verb in agent for verb, kind in file_kinds().items() if kind.work.holds_worker):
+            what = f"{name} runs nothing itself, so it cannot use a resource"
+            self.fault(name, ("uses",), what, "remove uses", key=True)
+            return
+        for resource, amount in uses.items():
+            limit, at = limits.get(resource), ("uses", resource)
+            if isinstance(limit, dict):
+                self.fault(name, at, f"{resource} is a provider in limits, not a resource", key=True)
+            elif limit is None:
+                known = [one for one, value in limits.items() if one != "workers" and not isinstance(value, dict)]
+                fix = likely_fix(resource, known) or f"add it to limits: {{ {resource}: {amount} }}"
+                self.fault(name, at, f"{resource} has no limit in this workflow", fix, key=True)
+            elif isinstance(amount, int | float) and isinstance(limit, int | float) and amount > limit:
+                what = f"{name} uses {amount} of {resource}, and its limit is {limit}: it could never start"
+                self.fault(name, at, what, f"raise limits.{resource}, or use less")
+
     # Warnings --------------------------------------------------------------------------------------------
 
     def _warn(self) -> None:
         """Warnings for what is allowed and almost certainly a mistake."""
         self._warn_of_inputs()
         self._warn_of_spare_agents()
+        self._warn_of_resources()
         for name, agent in self.agents.items():
             for kind in kinds_in(agent):
                 kind.warn(self._agent_in_file(name))
@@ -279,6 +302,17 @@ class _GraphCheck:
                 what = "task.id is the number of the task in its run, not the input id"
                 fix = "write inputs.id for the input, or give the input another name"
                 self.source.fault(path, what, fix, warning=True)
+
+    def _warn_of_resources(self) -> None:
+        """Resources that no agent uses. Those of a sub-workflow may use any."""
+        if any("workflow" in agent for agent in self.agents.values()):
+            return
+        used = {resource for agent in self.agents.values() for resource in agent.get("uses", ())}
+        for name, limit in as_map(self.read.get("limits")).items():
+            if name != "workers" and not isinstance(limit, dict) and name not in used:
+                what = f"no agent uses the resource {name}"
+                fix = f"for a provider write {name}: {{ concurrent: {limit} }}"
+                self.source.fault(("limits", name), what, fix, key=True, warning=True)
 
     def _warn_of_spare_agents(self) -> None:
         """Fallbacks that also run by themselves; spare agents that are the fallback of none, or needed."""

@@ -255,10 +255,13 @@ class ProviderLimits:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`workers` None is the deck's value. `providers` may tighten the deck's limits, never loosen them."""
+    """`workers` None is the deck's value. `providers` may tighten the deck's limits, never loosen them.
+    `resources` are the amounts, by name, that the running steps of a run share."""
 
     workers: int | None = None
     providers: Mapping[str, ProviderLimits] = field(default_factory=dict)
+    resources: Mapping[str, float] = field(default_factory=dict)
+    later_fields: ClassVar[Mapping[str, Data]] = {"resources": {}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +282,8 @@ PRIORITIES = {"high": -1, "normal": 0, "low": 1}
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """A node of the graph. `needs` is complete: what was inferred from references is already in it."""
+    """A node of the graph. `needs` is complete: what was inferred from references is already in it. `uses` is
+    what each of its attempts takes of the shared resources, by name."""
 
     name: str
     does: Work
@@ -302,6 +306,8 @@ class Agent:
     spare: bool = False
     tier: str | None = None
     hedge: str | None = None
+    uses: Mapping[str, float] = field(default_factory=dict)
+    later_fields: ClassVar[Mapping[str, Data]] = {"uses": {}}
 
 
 @dataclass(frozen=True, slots=True)

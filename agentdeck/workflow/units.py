@@ -10,6 +10,8 @@ from agentdeck.workflow.model import Rate
 
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 SIZES = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
+#: The largest amount of a shared resource.
+MOST = 1_000_000_000
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _RATE = re.compile(r"(\d+(?:\.\d+)?)([kM]?)/(\d+(?:\.\d+)?)?(ms|s|min|m|h|d)(?:\s+burst\s+(\d+)([kM]?))?")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([kMG]?)")
@@ -75,6 +77,28 @@ def share(value: object) -> float:
     if part > 1:
         raise ValueError(f"{value!r} is more than 100%")
     return part
+
+
+def thousandths(amount: float) -> int:
+    """An amount of a shared resource as a whole number, so that sums are exact: 0.1 ten times is 1. Raises
+    ValueError, as `duration` does, for what is no number, is negative or too large, or has more decimals."""
+    if isinstance(amount, bool) or not isinstance(amount, int | float):
+        raise ValueError(f"{amount!r} is not an amount; write a number like 1 or 0.5")
+    if not 0 <= amount <= MOST:
+        raise ValueError(f"{amount:g} is out of range: 0 to {MOST:,}")
+    if round(amount, 3) != amount:
+        raise ValueError(f"{amount} has more than three decimals")
+    return round(amount * 1000)
+
+
+def whole_where_exact(number: float) -> float:
+    """The number as a whole one, where it is."""
+    return int(number) if number == int(number) else number
+
+
+def show_amount(count: int) -> str:
+    """The text of so many thousandths, such as `4` or `0.5`."""
+    return _plain(count / 1000)
 
 
 def show_duration(seconds: float) -> str:

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, WrapValidator, create_model
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+    WrapValidator,
+    create_model,
+    model_validator,
+)
 
 from agentdeck.workflow import file_model, units
 from agentdeck.workflow.agent_kind import broken_kinds, file_keys
@@ -19,6 +30,7 @@ from agentdeck.workflow.file_model import (
     FileModel,
     Flag,
     FunctionName,
+    Problem,
     Table,
     Text,
     Texts,
@@ -28,7 +40,7 @@ from agentdeck.workflow.file_model import (
     Values,
     name_check,
 )
-from agentdeck.workflow.model import KNOWN_PARAMETERS
+from agentdeck.workflow.model import KNOWN_PARAMETERS, ProviderLimits
 from agentdeck.workflow.wording import kind
 
 #: Names with a meaning in expressions.
@@ -133,6 +145,15 @@ class Defaults(FileModel):
     ] = ABSENT  # fmt: skip
 
 
+#: Names that a resource cannot have: they stand for something else where limits are named.
+RESERVED_LIMITS = (
+    *("workers", "agents", "budget", "limits", "resources", "usd"),
+    *("timeout", "attempts", "max_parallel", *(field.name for field in fields(ProviderLimits))),
+)
+ResourceName = Annotated[str, name_check("a resource", RESERVED_LIMITS, "is the name of another limit")]
+_RESOURCES = file_model.name_pattern(RESERVED_LIMITS)
+
+
 class AgentKeys(Defaults):
     """The keys of every agent, whatever it does."""
 
@@ -147,16 +168,43 @@ class AgentKeys(Defaults):
     output: Annotated[dict[str, Type], Table(least=1)] = ABSENT
     expect: file_model.Expression = ABSENT
     spare: Flag = ABSENT
+    uses: Annotated[dict[ResourceName, file_model.Amount], Table(pattern=_RESOURCES, least=1)] = ABSENT
 
 
 # Limits and budgets --------------------------------------------------------------------------------------
 
 
-class LimitsSpec(FileModel, extra="allow"):
-    """`workers`, and providers by name."""
+def _resource_name_problem(name: str) -> Problem | None:
+    try:
+        TypeAdapter(ResourceName).validate_python(name)
+    except ValidationError as error:
+        context = error.errors()[0]["ctx"]
+        return Problem(context["what"], context["fix"])
+    return None
 
-    __pydantic_extra__: dict[str, Annotated[ProviderLimitsSpec, WrapValidator(file_model.pass_invalid)]]
+
+LimitSpec = Annotated[
+    file_model.Amount | ProviderLimitsSpec,
+    ByType("a map with the limits of a provider, or the amount of a resource", "number", "map"),
+    WrapValidator(file_model.pass_invalid),
+]
+
+
+class LimitsSpec(FileModel, extra="allow"):
+    """`workers`, the amounts of resources by name, and providers by name."""
+
+    __pydantic_extra__: dict[str, LimitSpec]
     workers: Workers = ABSENT
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_resource_names(cls, limits: Any) -> Any:
+        """Puts a Problem in the place of each resource that has a name it cannot have."""
+        for name in limits if isinstance(limits, dict) else ():
+            if name != "workers" and file_model.type_of(limits[name]) == "number":
+                problem = _resource_name_problem(name)
+                limits = {**limits, name: problem} if problem else limits
+        return limits
 
 
 def _share_name(name: str) -> str:

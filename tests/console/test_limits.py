@@ -6,6 +6,8 @@ from agentdeck.console.pane import Selection
 from agentdeck.console.panes.limits import LimitsPane, read, written
 from agentdeck.insight.limits import Limit
 from agentdeck.scheduler import events as ev
+from agentdeck.views.run_view import RunView
+from agentdeck.workflow.loader import loads
 from tests.console.scenes import Stage, order, page, view_of
 
 pytestmark = pytest.mark.anyio
@@ -126,3 +128,32 @@ def test_what_is_written_is_read_again(name: str, value: float, text: str) -> No
 def test_what_makes_no_sense_is_refused(name: str, text: str) -> None:
     with pytest.raises(ValueError, match=r"type|whole|duration|range"):
         read(Limit(name, 5), text)
+
+
+async def test_a_shared_resource_shows_its_use_and_what_waits_and_takes_decimals() -> None:
+    owner = Owner()
+    pane = LimitsPane(owner.change, owner.foresee)
+    definition = loads(
+        "agentdeck: 1\nname: share\nlimits: { workers: 8, gpu: 4, mem: 1.5 }\nagents:\n"
+        "  train: { simulate: 4s, uses: { gpu: 2, mem: 0.5 } }\n"
+    ).definition
+    view = RunView(definition)
+    log: list[ev.Event] = [ev.RunStarted(100.0, "r", "share", "", {}, {"workers": 8, "gpu": 4, "mem": 1.5})]
+    log += [ev.TaskOpened(100.0, str(n), {}) for n in (1, 2, 3)]
+    uses = dict(definition.agents["train"].uses)
+    log += [ev.StepStarted(101.0, str(n), "train", "train", 1, 100.0, uses=uses) for n in (1, 2)]
+    for seq, event in enumerate(log, 1):
+        view.apply(seq, event)
+    async with Stage(pane).run_test(size=(120, 8)) as pilot:
+        pane.tick(view, 108.0)
+        assert line_of(pane, "gpu").split()[:4] == ["gpu", "4", "4/4", "1"]
+        assert line_of(pane, "mem").split()[:4] == ["mem", "1.5", "1/1.5", "·"]
+        await pilot.press("down", "right")
+        assert "4 → 5" in line_of(pane, "gpu")
+        await pilot.press("escape", "down", "enter", *"2.25", "enter")
+        assert owner.asked == [("mem", 2.25)]
+        await pilot.press("enter", *"1.2345")
+        assert "1.2345 has more than three decimals" in line_of(pane, "mem")
+        await pilot.press("enter", "escape", "enter", *"..", "enter")
+        assert "write a number like 4 or 0.5" in line_of(pane, "mem")
+        assert owner.asked == [("mem", 2.25)]

@@ -17,7 +17,10 @@ from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.run_state import RunState
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import DONE, ENDED, OPEN, RUNNING, AllTasks, Step, root_of
-from agentdeck.workflow.model import Agent, Budget, Data, Definition, Prompt, ProviderLimits, Rate
+from agentdeck.workflow.model import Agent, Budget, Data, Definition, Limits, Prompt, ProviderLimits, Rate
+
+#: What the steps of a workflow share, where it has any that use something.
+RESOURCES = {"gpu": 2, "mem": 0.3}
 
 Plan = Callable[[ev.StepStarted], tuple[float, Fault | object]]
 
@@ -30,8 +33,11 @@ def prompt(name: str, *needs: str, **settings: object) -> Agent:
     return Agent(name, Prompt("Say it."), needs=needs, **settings)  # type: ignore[arg-type]
 
 
-def definition(*agents: Agent, name: str = "w", budget: Budget | None = None) -> Definition:
-    return Definition(name, {a.name: a for a in agents}, budget=budget)
+def definition(
+    *agents: Agent, name: str = "w", budget: Budget | None = None, resources: Mapping[str, float] = RESOURCES
+) -> Definition:
+    limits = Limits(resources=resources if any(a.uses for a in agents) else {})
+    return Definition(name, {a.name: a for a in agents}, budget=budget, limits=limits)
 
 
 class Desk:
@@ -293,6 +299,9 @@ def check(scheduler: Scheduler, released: set[tuple[str, str]]) -> None:
     programs = [scheduler.state.program, *scheduler.state.program.nested.values()]
     for rule in (rule for program in programs for rule in program.rules):
         assert rule.live == sum(step.acting is rule for step in running), rule.name
+    for name, resource in scheduler.state.resources.by_name.items():
+        assert resource.used == sum(dict(step.acting.uses).get(name, 0) for step in running), name
+        assert resource.requested >= 0, name
     for step in (s for s in steps if s.group is None):
         ended = [s.state for i in step.rule.needs if (s := step.task.steps[i]) is not None and s.state in ENDED]
         assert step.arrived == ended.count("done")
@@ -322,6 +331,7 @@ def snapshot(state: RunState) -> dict[str, Data]:
         "open": state.open_tasks,
         "accounts": ledgers(state.accounts),
         "changed_limits": dict(state.changed_limits),
+        "resources": {name: [one.limit, one.used] for name, one in state.resources.by_name.items()},
         "timeouts": [rule.attempt_timeout for rule in state.program.rules],
         "tasks": {
             task.id: {

@@ -23,7 +23,7 @@ from agentdeck.workflow.model import (
     SubWorkflow,
     Timeout,
 )
-from tests.scheduler.driver import Plan, Player, agent, definition
+from tests.scheduler.driver import RESOURCES, Plan, Player, agent, definition
 
 Mode: TypeAlias = Literal["parallel", "sequential"]
 Action: TypeAlias = tuple[float, str, int]
@@ -32,9 +32,11 @@ MODES: tuple[Mode, ...] = ("parallel", "parallel", "sequential")
 KINDS = (*["plain"] * 6, "spare", "when", "each", "repeat", "approve", "workflow", "dispatch")
 #: Of the faults of attempts: those that are tried again, and those that are not.
 FAULTS = ("exception", "permanent", "rate_limit", "invalid")
+#: Of what the driver's workflows share.
+USES: tuple[dict[str, float], ...] = ({}, {}, {"gpu": 1}, {"gpu": 2, "mem": 0.1}, {"mem": 0.3}, {"mem": 0.1})
 #: What a step of the verb `workflow` runs.
 INNER = definition(
-    agent("first", retry=Retry(2, delay=1.0)),
+    agent("first", retry=Retry(2, delay=1.0), uses={"gpu": 1}),
     agent("second", "first", each="[1, 2]"),
     agent("third", on_error=OnError("continue")),
     name="inner",
@@ -62,6 +64,7 @@ def graphs(draw: st.DrawFn) -> list[Agent]:
                 total=draw(st.sampled_from([None, None, 9.0])),
             ),
             max_parallel=draw(st.sampled_from([None, None, 1, 2])),
+            uses=draw(st.sampled_from(USES)),
         )
         kind = draw(st.sampled_from(KINDS))
         if len(needs) > 1:
@@ -117,7 +120,7 @@ def joins(draw: st.DrawFn, needs: int, *, progressive: bool) -> Join:
 
 
 ACTIONS = ("pause", "unpause", "workers", "cancel_task", "cancel_step", "cancel", "hurry", "release", "timeout",
-           "parallel", "attempts", "answer", "skip", "reopen", "reopen")  # fmt: skip
+           "parallel", "resource", "attempts", "answer", "skip", "reopen", "reopen")  # fmt: skip
 
 
 def actions() -> st.SearchStrategy[list[Action]]:
@@ -149,12 +152,15 @@ def operate(player: Player, actions: list[Action], agents: list[Agent]) -> None:
         player.at(action[0], event_of(action, agents))
     player.at(31.0, ev.RunUnpaused(31.0))
     player.at(31.0, ev.LimitChanged(31.0, "workers", 0, 4))
+    if "gpu" in player.scheduler.state.resources.by_name:
+        player.at(31.0, ev.LimitChanged(31.0, "gpu", 0, 2))
 
 
 def event_of(action: Action, agents: list[Agent]) -> ev.Event | ev.Signal:
     at, kind, number = action
     name = agents[number % len(agents)].name
     task = str(1 + number % 3)
+    shared = [resource for agent in agents for resource in agent.uses if resource == "gpu"]
     events: dict[str, ev.Event | ev.Signal] = {
         "pause": ev.RunPaused(at),
         "unpause": ev.RunUnpaused(at),
@@ -169,6 +175,7 @@ def event_of(action: Action, agents: list[Agent]) -> ev.Event | ev.Signal:
         "reopen": ev.StepReopened(at, task, name, "ada", {"n": number} if number % 2 else None),
         "timeout": ev.LimitChanged(at, f"agents.{name}.timeout", 0, number + 0.5),
         "parallel": ev.LimitChanged(at, f"agents.{name}.max_parallel", 0, 1 + number % 3),
+        "resource": ev.LimitChanged(at, shared[0] if shared else "workers", 0, number % 4),
         "attempts": ev.LimitChanged(at, f"agents.{name}.attempts", 0, 1 + number % 4),
     }
     return events[kind]
@@ -182,6 +189,7 @@ class Live:
         self.mode = mode
         self.most = {a.name: a.max_parallel for a in agents}
         self.waiting = {a.name for a in agents if not a.does.holds_worker}
+        self.resources: dict[str, float] = dict(RESOURCES)
         self.attempts: dict[tuple[str, str], ev.StepStarted] = {}
         self.last: dict[tuple[str, str], int] = {}
 
@@ -190,6 +198,8 @@ class Live:
         match event:
             case ev.LimitChanged(name="workers", new=new):
                 self.workers = new
+            case ev.LimitChanged(name=name, new=new) if name in self.resources:
+                self.resources[name] = new
             case ev.LimitChanged(name=name, new=new) if name.endswith(".max_parallel"):
                 self.most[name.split(".")[1]] = new
             case ev.StepStarted(task=task, step=step, agent=name):
@@ -200,6 +210,9 @@ class Live:
                 holds = [e for e in self.attempts.values() if "/" in e.task or e.agent not in self.waiting]
                 if event in holds:
                     assert len(holds) <= max(self.workers, 1), "more than there are workers"
+                    for one in event.uses or {}:
+                        used = sum(round((e.uses or {}).get(one, 0) * 1000) for e in holds)
+                        assert used <= round(self.resources[one] * 1000), "more of a resource than there is"
                     most = self.most.get(name) if "/" not in task else None
                     mine = [e for e in holds if e.agent == name and "/" not in e.task]
                     assert most is None or len(mine) <= most, "more of one agent than its limit"

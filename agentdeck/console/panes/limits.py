@@ -18,7 +18,8 @@ from agentdeck.console.table_model import Column, TableRows
 from agentdeck.console.throttle import Throttle
 from agentdeck.insight.formatting import count, dollars, seconds
 from agentdeck.insight.limits import RATES, Limit, limits, number
-from agentdeck.limits.provider_limits import SPACED, range_of
+from agentdeck.insight.why import resource_waits
+from agentdeck.limits.provider_limits import SPACED, is_resource, range_of
 from agentdeck.terminal_text import clean
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow import units
@@ -72,7 +73,7 @@ class LimitsPane(Table[Limit]):
         sampled = 0 <= now - self._sampled < EVERY
         if not sampled or self._throttle.due():
             with self._throttle:
-                self._found = limits(view, now, self.calls)
+                self._found = limits(view, now, self.calls, resource_waits(view))
         if not sampled:
             self._sample(now)
         self.placeholder = ""
@@ -272,7 +273,7 @@ class LimitsPane(Table[Limit]):
 def _typed(limit: Limit) -> str:
     """What a value of it may hold beside digits; other keys keep their meaning."""
     others = "./kMsminhdautone" if limit.setting.endswith("tokens") or isinstance(limit.value, str) else ""
-    others += " burst" if limit.setting in SPACED else ""
+    others += " burst" if limit.setting in SPACED else "." if is_resource(limit.name) else ""
     return {"timeout": ".smhd", "usd": "$.", "concurrent": "autone"}.get(limit.setting, others)
 
 
@@ -288,6 +289,8 @@ def written(limit: Limit, value: float) -> str:
     """A number as it is typed: `read` gives it back."""
     if limit.setting == "timeout":
         return units.show_duration(value)
+    if is_resource(limit.name):
+        return units.show_amount(round(value * 1000))
     if limit.setting == "usd":
         return f"${value:.2f}" if value >= 0.1 else f"${value:g}"
     return units.show_size(value) if limit.setting.endswith("tokens") else f"{value:g}"
@@ -311,6 +314,10 @@ def read(limit: Limit, text: str) -> object:
         value = float(text.removeprefix("$"))
     elif limit.setting.endswith("tokens"):
         value = units.size(text)
+    elif is_resource(limit.name):
+        if not plain:
+            raise ValueError("write a number like 4 or 0.5")
+        value = units.whole_where_exact(units.thousandths(float(text)) / 1000)
     elif text.isdecimal():
         value = int(text)
     else:
@@ -328,7 +335,7 @@ def _rate(setting: str, text: str) -> Rate:
 def _notch(limit: Limit, value: float, by: int) -> float:
     """By how much one key changes a value: small values by less than large ones, up and down alike."""
     size = value - 0.001 if by < 0 else value
-    if limit.setting == "usd":
+    if limit.setting == "usd" or is_resource(limit.name):
         return 0.1 if size < 1 else 1.0
     steps, coarse = (TIMES, 60.0) if limit.setting == "timeout" else (COUNTS, 100.0)
     if size >= 10_000:
