@@ -113,7 +113,7 @@ def plan(
         levels=tuple(map(tuple, graph.levels(needs))),
         critical_path=best.path,
         path_seconds=best.seconds,
-        lower_bound=max(lower_bound(best.seconds, sum(least.values()), at_once), *shared.values()),
+        lower_bound=max([lower_bound(best.seconds, sum(least.values()), at_once), *shared.values()]),
         sequential=work,
         deeds=tuple(
             Deed(

@@ -45,7 +45,7 @@ def summary(view: RunView, definition: Definition | None = None) -> Summary:
         letters=view.letters,
         approvals=Approvals.model_construct(**approvals, latest=latest),
         critical_path=path,
-        lower_bound_seconds=_round(max(lower_bound(length, work, workers), *shared.values())),
+        lower_bound_seconds=_round(max([lower_bound(length, work, workers), *shared.values()])),
         sequential_seconds=_round(work),
         speedup=_round(work / seconds) if seconds > 0 else None,
         agents={name: _agent(totals) for name, totals in agents.items()},

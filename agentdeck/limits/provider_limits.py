@@ -32,7 +32,7 @@ def is_resource(name: str) -> bool:
 
 def range_of(name: str) -> tuple[float, float]:
     """The lowest and the highest value of a limit; none may be negative."""
-    return (0, MOST) if is_resource(name) else RANGES.get(name.rsplit(".", 1)[-1], (0, math.inf))
+    return RANGES.get(name.rsplit(".", 1)[-1], (0, MOST if is_resource(name) else math.inf))
 
 
 def caps_of(deck: Deck, definition: Definition) -> dict[str, ProviderLimits]:

@@ -18,6 +18,7 @@ from math import inf, log, sqrt
 from random import Random
 from typing import Final, NamedTuple
 
+from agentdeck.scheduler.resources import Uses, uses_of
 from agentdeck.workflow import graph
 from agentdeck.workflow.model import Agent, Definition, Dispatch, Prompt
 
@@ -42,7 +43,13 @@ class OrderSearch:
     `schedules` counts those that were made. In as many schedules, the same seed finds the same order."""
 
     def __init__(
-        self, needs: Mapping[str, Sequence[str]], seconds: Mapping[str, float], workers: int, seed: str
+        self,
+        needs: Mapping[str, Sequence[str]],
+        seconds: Mapping[str, float],
+        workers: int,
+        seed: str,
+        uses: Mapping[str, Uses] | None = None,
+        limits: Mapping[str, int] | None = None,
     ) -> None:
         self._names = list(needs)
         place = {name: index for index, name in enumerate(self._names)}
@@ -53,11 +60,13 @@ class OrderSearch:
         self._remaining = [remaining[name] for name in self._names]
         self._topological = [place[name] for name in graph.order(needs, below)]
         self._workers = workers
+        self._uses = [(uses or {}).get(name, ()) for name in self._names] if uses else []
+        self._limits = dict(limits or {})
         self._random = Random(seed)
         self._starts: list[float] = []
         self.schedules = 0
         self.makespan = inf
-        self.bound = max(max(self._remaining, default=0.0), sum(self._seconds) / workers)
+        self.bound = max(max(self._remaining, default=0.0), sum(self._seconds) / workers, self._resource_bound())
         by_path = sorted(range(len(self._names)), key=lambda index: (-self._remaining[index], index))
         priorities = [0.0] * len(by_path)
         for number, index in enumerate(by_path):
@@ -85,6 +94,14 @@ class OrderSearch:
             self._improve(priorities)
         while not self.optimal and more():
             self._improve(self._shaken())
+
+    def _resource_bound(self) -> float:
+        """The least that a shared resource alone takes."""
+        used = dict.fromkeys(self._limits, 0.0)
+        for seconds, uses in zip(self._seconds, self._uses, strict=False):
+            for name, amount in uses:
+                used[name] += seconds * amount
+        return max([spent / self._limits[name] for name, spent in used.items()], default=0.0)
 
     def _rules(self) -> list[list[float]]:
         """The priorities to begin with, the least first: as steps become ready, the longest remaining path, the
@@ -130,8 +147,8 @@ class OrderSearch:
 
     def _schedule(self, priorities: list[float], needs: list[list[int]], below: list[list[int]]) -> list[float]:
         """When each step starts, where the ready step with the least priority starts whenever a worker is free.
-        Of equal ones, the one that became ready first. With `needs` and `below` exchanged it is a schedule
-        backwards in time."""
+        Of equal ones, the one that became ready first. One that lacks a resource is passed by those that fit.
+        With `needs` and `below` exchanged it is a schedule backwards in time."""
         self.schedules += 1
         seconds = self._seconds
         missing = [len(above) for above in needs]
@@ -144,9 +161,18 @@ class OrderSearch:
                 heappush(ready, (priorities[index], count, index))
                 count += 1
         now, free = 0.0, self._workers
+        uses, left = self._uses, self._limits.copy()
+        lacking: list[tuple[float, int, int]] = []
         while ready or running:
             while ready and free:
-                index = heappop(ready)[2]
+                entry = heappop(ready)
+                index = entry[2]
+                if uses and uses[index]:
+                    if not _fits(uses[index], left):
+                        lacking.append(entry)
+                        continue
+                    for name, amount in uses[index]:
+                        left[name] -= amount
                 starts[index] = now
                 heappush(running, (now + seconds[index], index))
                 free -= 1
@@ -154,11 +180,16 @@ class OrderSearch:
             while running and running[0][0] == now:
                 index = heappop(running)[1]
                 free += 1
+                for name, amount in uses[index] if uses else ():
+                    left[name] += amount
                 for dependent in below[index]:
                     missing[dependent] -= 1
                     if not missing[dependent]:
                         heappush(ready, (priorities[dependent], count, dependent))
                         count += 1
+            for entry in lacking:
+                heappush(ready, entry)
+            lacking.clear()
         return starts
 
     def _work_below(self) -> list[float]:
@@ -167,6 +198,10 @@ class OrderSearch:
         for index in reversed(self._topological):
             sets[index] = {index}.union(*[sets[i] for i in self._below[index]])
         return [sum([self._seconds[i] for i in below]) for below in sets]
+
+
+def _fits(uses: Sequence[tuple[str, int]], left: Mapping[str, int]) -> bool:
+    return not [name for name, amount in uses if left.get(name, 0) < amount]
 
 
 class Candidate(NamedTuple):
@@ -199,7 +234,11 @@ def candidate(
     if varies >= STEADY:
         return Candidate(None, f"durations vary too much from run to run (σ {varies:.2f})")
     needs = {name: [n for n in agent.needs if n in agents] for name, agent in agents.items()}
-    search = OrderSearch(needs, seconds, workers, seed)
+    limits = dict(uses_of(definition.limits.resources))
+    uses = {name: uses_of(agent.uses) for name, agent in agents.items() if agent.uses}
+    if not _fits([most for one in uses.values() for most in one], limits):
+        return Candidate(None, "a step uses more of a resource than there is")
+    search = OrderSearch(needs, seconds, workers, seed, uses, limits)
     if search.makespan - search.bound < WORTH:
         return Candidate(None, "no order is much faster")
     return Candidate(search)

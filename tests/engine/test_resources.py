@@ -102,6 +102,7 @@ async def test_a_limit_set_at_the_launch_holds(tmp_path: Path) -> None:
     assert override(definition, ["limits.gpu=2.5"]).limits.resources == {"gpu": 2.5}
     for text, told in (
         ("limits.gpu=0", "0 is too small"),
+        ("limits.gpu=1.5", "a uses 2 of it"),
         ("limits.gpu=x", "'x' is not a number"),
         ("limits.gpu=-1", "out of range"),
         ("limits.gup=1", "did you mean limits.gpu?"),
