@@ -6,6 +6,7 @@ BENCH := .venv/.bench
 DOCS := .venv/.docs
 PROXY := .venv/proxy
 PHOENIX := .venv/phoenix
+CODERS := .venv/coders
 WHEEL := .venv/wheel
 # Tests of what is compiled, and of what stands right above it; the whole suite runs interpreted.
 WHEEL_TESTS := $(addprefix tests/scheduler/test_,compiled.py scheduler.py joins.py expansion.py reopen.py reservations.py \
@@ -21,7 +22,7 @@ BRANCHES := -p tests.branch_coverage --measure="$(COVERED)"
 # The tests start hundreds of processes: compiled once, not by each of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-live check wheel bench screenshots soak docs coverage clean test-all
+.PHONY: run test test-live test-cli check wheel bench screenshots soak docs coverage clean test-all
 
 run: $(READY)  ## the console on a thousand orders that already run; headless where there is no terminal
 	$(BIN)/agentdeck demo
@@ -34,6 +35,9 @@ test-all: $(READY)  ## on every Python from 3.11 on that this machine has; PYTHO
 
 test-live: $(READY) $(PROXY)/.ready $(PHOENIX)/.ready  ## a real proxy, which makes its answers up; a receiver of spans
 	PATH="$(CURDIR)/$(PROXY)/bin:$(CURDIR)/$(PHOENIX)/bin:$$PATH" $(BIN)/pytest -m live
+
+test-cli: $(READY) $(CODERS)/.ready  ## Claude Code, Codex and Gemini CLI themselves, against a local server; needs npm
+	PATH="$(CURDIR)/$(CODERS)/node_modules/.bin:$$PATH" $(BIN)/pytest -m live tests/agents/test_cli_live.py
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -82,6 +86,10 @@ $(PROXY)/.ready: | $(READY)  # apart: it wants an older rich than the console
 $(PHOENIX)/.ready: | $(READY)  # apart: 620 MB
 	$(PYTHON) -m venv $(PHOENIX)
 	$(PHOENIX)/bin/python -m pip install --quiet --disable-pip-version-check 'arize-phoenix>=20'
+	touch $@
+
+$(CODERS)/.ready: | $(READY)  # 800 MB
+	npm install --silent --no-audit --no-fund --prefix $(CODERS) @anthropic-ai/claude-code @openai/codex @google/gemini-cli
 	touch $@
 
 $(DOCS): $(READY)

@@ -14,7 +14,7 @@ Every message is for a person: what happened, where, what to do.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class AgentdeckError(Exception):
@@ -156,6 +156,8 @@ class StepError(AgentdeckError):
         self.fault = Fault(kind, message, retry_after, clock, detail, cut_at, once_key)
         #: Whether a provider had begun to answer: then the prompt was read, and is billed.
         self.begun = False
+        #: What the attempt has used (`agentdeck.scheduler.events.Usage`), where only the verb knows it.
+        self.usage: Any = None
         #: What the agent's own code raised, where this error stands for that.
         self.exception: BaseException | None = None
 

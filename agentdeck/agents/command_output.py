@@ -6,6 +6,7 @@ import asyncio
 import math
 import signal
 from collections.abc import Callable
+from typing import Protocol
 
 from agentdeck.agents.verb import AttemptContext
 from agentdeck.errors import StepError
@@ -44,12 +45,24 @@ class OutputLog:
             self.dropped = 0
 
 
-class OutputStream:
-    """One of the two streams: its lines go to the log, its tail is kept."""
+class LineLog(Protocol):
+    """Takes the lines of a program. `lines` counts those that were logged, `dropped` those beyond MOST_LINES."""
 
-    def __init__(self, log: OutputLog, level: str) -> None:
+    work: AttemptContext
+    hide: Callable[[str], str]
+    lines: int
+    dropped: int
+
+    def add(self, line: bytes, level: str) -> None: ...
+
+
+class OutputStream:
+    """One of the two streams: its lines go to the log, its tail is kept. A line longer than `longest` is cut."""
+
+    def __init__(self, log: LineLog, level: str, longest: int = LONGEST_LINE) -> None:
         self.log = log
         self.level = level
+        self.longest = longest
         self.most = MOST[level]
         self.total = 0
         self.kept = bytearray()
@@ -70,19 +83,19 @@ class OutputStream:
         self._grow(first)
         if self.log.lines >= MOST_LINES and rest:
             self.log.dropped += len(rest)
-            self._line = bytearray(rest[-1][: LONGEST_LINE + 1])
+            self._line = bytearray(rest[-1][: self.longest + 1])
             return
         for part in rest:
             self._flush()
             self._grow(part)
 
     def _grow(self, part: bytes) -> None:
-        self._line += part[: max(0, LONGEST_LINE + 1 - len(self._line))]
+        self._line += part[: max(0, self.longest + 1 - len(self._line))]
 
     def _flush(self) -> None:
-        cut = len(self._line) > LONGEST_LINE
+        cut = len(self._line) > self.longest
         self.log.add(
-            bytes(self._line[: LONGEST_LINE - 4]) + " …".encode() if cut else bytes(self._line), self.level
+            bytes(self._line[: self.longest - 4]) + " …".encode() if cut else bytes(self._line), self.level
         )
         self._line = bytearray()
 

@@ -79,6 +79,11 @@ class _Outcome:
     deferred: Deferred | None = None
     fault: Fault | None = None
 
+    def fail(self, error: Exception, fault: Fault) -> None:
+        self.fault = fault
+        if isinstance(error, StepError) and error.usage is not None:
+            self.usage = error.usage
+
 
 class EventSink(Protocol):
     """Has the scheduler handle an event. A worker that is free afterwards passes `own=1`."""
@@ -171,7 +176,7 @@ class AttemptRunner:
         except Deferred as deferred:
             outcome.deferred = deferred
         except Exception as error:
-            outcome.fault = fault_of(error, "expression")
+            outcome.fail(error, fault_of(error, "expression"))
         finally:
             self._live.pop(key, None)
             prompt = self._prompts.pop(key, None)
@@ -239,7 +244,7 @@ class AttemptRunner:
         except Exception as error:
             raised = error.exception if isinstance(error, StepError) else error
             fault = fault_of(error, "expression")
-            outcome.fault = await agent.retry_rule.judge(fault, _id_of(context), context.log, raised)
+            outcome.fail(error, await agent.retry_rule.judge(fault, _id_of(context), context.log, raised))
 
     async def _run_verb(
         self, verb: Verb, context: AttemptContext, step: Step, agent: PreparedAgent, outcome: _Outcome

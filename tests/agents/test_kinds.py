@@ -75,7 +75,7 @@ def one_agent(keys: str) -> str:
 
 def test_the_built_in_kinds_describe_themselves() -> None:
     assert list(kinds()) == [
-        *("approve", "command", "dispatch", "http", "mcp", "prompt", "python", "simulate", "workflow"),
+        *("approve", "cli", "command", "dispatch", "http", "mcp", "prompt", "python", "simulate", "workflow"),
     ]
     assert all(kind.verb == verb for verb, kind in kinds().items())
     assert broken_kinds() == {}
@@ -384,7 +384,7 @@ def test_only_kinds_know_the_work_of_other_verbs() -> None:
     package = Path(agentdeck.__file__).parent
     work = [kind.work for kind in kinds().values()]
     own = {one.__name__ for one in work if one.__module__.startswith("agentdeck.agents.")}
-    assert own == {"Command", "Http", "Mcp", "Python", "Simulate"}
+    assert own == {"Cli", "Command", "Http", "Mcp", "Python", "Simulate"}
     found = {
         str(file.relative_to(package))
         for file in package.rglob("*.py")
