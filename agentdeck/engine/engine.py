@@ -112,6 +112,7 @@ class Engine:
         self._timer = anyio.Event()
         self._timer_at = 0.0
         self._finished = anyio.Event()
+        self._written = anyio.Event()  # for those who wait until fewer records wait for the disk
         self._failure: BaseException | None = None
         self._state = ""
         self._store_fault = False
@@ -375,8 +376,8 @@ class Engine:
                 elif time.monotonic() - since > SLICE:
                     await asyncio.sleep(0)
                     since = time.monotonic()
-                while self.log.backlog > BACKLOG:  # noqa: ASYNC110 - it shrinks in another thread
-                    await anyio.sleep(0.005)
+                while self.log.backlog > BACKLOG:
+                    await self._written.wait()
             if self._finished.is_set():
                 return
             wake = self._loop.create_future()  # costs a quarter of an event
@@ -409,6 +410,9 @@ class Engine:
             self.events.hand_over()
             self._flush_lines()
             self._pull_postponed()
+            if self.log.backlog <= BACKLOG:
+                self._written.set()
+                self._written = anyio.Event()
 
     def _flush_lines(self) -> None:
         if not self._lines:

@@ -77,9 +77,13 @@ def _compact(value: Data) -> str:
 
 
 def hashed(text: str) -> Result:
-    """The row of `results` for this JSON."""
-    raw = text.encode()
-    return blake2b(raw, digest_size=16).hexdigest(), text, len(raw)
+    """The row of `results` for this JSON. It is hashed in slices: without a second copy of a large text."""
+    digest, size = blake2b(digest_size=16), 0
+    for start in range(0, len(text), SLICE):
+        raw = text[start : start + SLICE].encode()
+        digest.update(raw)
+        size += len(raw)
+    return digest.hexdigest(), text, size
 
 
 class LargeValues:
@@ -216,18 +220,18 @@ def encode(event: core.Event, results: LargeValues | None = None) -> Row:
             parts += _parts_of(name, value, row, kind)
             continue
         of = type(value)
-        if of is str:
-            text = _string(value)
-        elif of is int:
-            text = repr(value)
-        elif large and results is not None:
+        if large and results is not None and of not in _SMALL:
             result = results.hash_of(value)
             if result is not None:
                 continue
-            text = text_of(value)
+            text = _string(value) if of is str and len(value) < SLICE else text_of(value)
             if len(text) > INLINE:
                 result = results.add(value, text)
                 continue
+        elif of is str:
+            text = _string(value)
+        elif of is int:
+            text = repr(value)
         elif isinstance(value, tuple) and hasattr(value, "_asdict"):
             text = text_of(_record(value))
         else:

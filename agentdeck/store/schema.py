@@ -82,7 +82,7 @@ def open_for_writing(path: Path, *, busy_seconds: float = 30.0) -> sqlite3.Conne
                 "journal_size_limit = 67108864",
                 "wal_autocheckpoint = 4000",  # 16 MB
                 "temp_store = MEMORY",
-                "cache_size = -16384",
+                "cache_size = -8192",
             ):
                 connection.execute("PRAGMA " + pragma).fetchall()
             return connection

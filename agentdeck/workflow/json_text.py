@@ -81,9 +81,19 @@ class _Writer:
                 self.batch(batch, first, pairs=False)
             self.add("]")
         else:
-            if isinstance(value, str) and self.left is not None and len(value) > self.left:
-                raise TooLong
-            self.add(self.dump(value))
+            if isinstance(value, str) and len(value) > (SLICE if self.left is None else min(SLICE, self.left)):
+                self.string(value)
+            else:
+                self.add(self.dump(value))
+
+    def string(self, value: str) -> None:
+        """A long string; each character is escaped by itself."""
+        if self.left is not None and len(value) > self.left:
+            raise TooLong
+        self.add('"')
+        for start in range(0, len(value), SLICE):
+            self.add(self.dump(value[start : start + SLICE])[1:-1])
+        self.add('"')
 
     def batch(self, items: list[Any], first: bool, pairs: bool) -> None:
         """Some items of a list, or of a map as `pairs`: in one call if they are small enough, else in halves."""

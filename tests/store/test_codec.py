@@ -111,6 +111,15 @@ def test_large_values_are_stored_once_by_hash() -> None:
     assert codec.encode(StepSucceeded(1.0, "t1", "a", 1, "small"), results)[4] is None
 
 
+@pytest.mark.parametrize("text", ["y" * 600, 'é"\n' * 300, 'a line\n"' * 20_000, "\ud800" * 70_000])
+def test_a_large_text_is_stored_so_too(text: str) -> None:
+    results = codec.LargeValues()
+    event = StepSucceeded(1.0, "t1", "a", 1, text)
+    assert codec.encode(event, results)[3] == "{}"
+    assert results.size == len(results.rows[0][1].encode())
+    assert there_and_back(event, codec.LargeValues()) == event
+
+
 def test_an_object_is_encoded_once_for_events_that_follow_each_other() -> None:
     results = codec.LargeValues()
     output = ["y" * 600]

@@ -36,7 +36,7 @@ def large() -> list[Any]:
 
 @given(DATA)
 def test_the_same_as_json_in_slices_of_any_size(value: Any) -> None:
-    for small in (0, 10, 40):
+    for small in (1, 10, 40):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "SLICE", small)
             patch.setattr(module, "ITEMS", 2)
@@ -56,8 +56,7 @@ def test_no_call_writes_much(large: list[Any], which: int) -> None:
     assert json_text(value, dump=dump, sort=True) == json.dumps(value, ensure_ascii=False, sort_keys=True)
     pieces = len(json.dumps(value)) // SLICE + 1
     assert len(written) <= max(40, 16 * pieces), "each call takes time, however little it writes"
-    longest = 300_000 if isinstance(value, str) else 200_000 if "one" in value else 0  # a string is written whole
-    assert max(written) <= max(2 * SLICE, longest + 2)
+    assert max(written) <= 2 * SLICE
 
 
 @pytest.mark.parametrize("which", range(8))
