@@ -27,9 +27,11 @@ SAME: Final = 1e-9
 #: How far priorities are shaken: as a share of each remaining path, or of half the makespan.
 SHAKES: Final = (0.05, 0.1, 0.2, 0.4)
 #: An order is searched where the logarithms of durations have less than this standard deviation, over at least
-#: so many attempts of each agent. At 0.2, what a search finds is lost in the differences between runs.
+#: and at most so many of the newest attempts of each agent. At 0.2 the differences between runs hide what a search
+#: finds.
 STEADY: Final = 0.15
 LEAST: Final = 3
+NEWEST: Final = 30
 #: An order is searched where it may gain at least so many seconds, and in workflows of at most so many agents.
 WORTH: Final = 0.2
 MOST: Final = 1000
@@ -230,9 +232,6 @@ def candidate(
     if few:
         return Candidate(None, f"fewer than {LEAST} attempts of {few[0]} were measured")
     seconds = {name: sum(samples[name]) / len(samples[name]) for name in agents}
-    varies = spread([samples[name] for name in agents], list(seconds.values()))
-    if varies >= STEADY:
-        return Candidate(None, f"durations vary too much from run to run (σ {varies:.2f})")
     needs = {name: [n for n in agent.needs if n in agents] for name, agent in agents.items()}
     limits = dict(uses_of(definition.limits.resources))
     uses = {name: uses_of(agent.uses) for name, agent in agents.items() if agent.uses}
@@ -241,6 +240,9 @@ def candidate(
     search = OrderSearch(needs, seconds, workers, seed, uses, limits)
     if search.makespan - search.bound < WORTH:
         return Candidate(None, "no order is much faster")
+    varies = spread([samples[name][-NEWEST:] for name in agents], list(seconds.values()))
+    if varies >= STEADY:
+        return Candidate(None, f"durations vary too much from run to run (σ {varies:.2f})")
     return Candidate(search)
 
 
