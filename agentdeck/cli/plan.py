@@ -17,8 +17,8 @@ from agentdeck.operations.recorded_run import open_store
 from agentdeck.terminal_text import clean
 
 if TYPE_CHECKING:
-    from agentdeck.insight.order import PlannedOrder
     from agentdeck.insight.plan import Plan
+    from agentdeck.scheduler.order_search import FoundOrder
     from agentdeck.workflow.deck import Deck
     from agentdeck.workflow.model import Agent, Definition
 
@@ -91,16 +91,17 @@ def _time(search: str) -> float:
 
 def _order(
     definition: Definition, samples: Mapping[str, Sequence[float]], made: Plan, searching: float | None
-) -> PlannedOrder:
+) -> FoundOrder:
     """The order in which a run starts its steps, searched for so long, or as briefly as a launch does."""
-    from agentdeck.insight.order import plan_order
-    from agentdeck.scheduler.order_search import BRIEFLY
+    from agentdeck.scheduler.order_search import BRIEFLY, FoundOrder, search_order
 
+    if made.tasks > 1:
+        return FoundOrder(reason="the tasks of a run start by age")
     until = perf_counter() + (BRIEFLY if searching is None else searching)
-    return plan_order(definition, samples, made.workers or 1, made.tasks, lambda: perf_counter() < until)
+    return search_order(definition, samples, made.workers or 1, "plan", lambda: perf_counter() < until)
 
 
-def _order_line(order: PlannedOrder, search: str | None) -> str:
+def _order_line(order: FoundOrder, search: str | None) -> str:
     """What the order of steps gains; where it gains nothing, why, if a search was asked for."""
     if order.agents:
         found = f"{seconds(order.seconds)} as found by a search of {search or '20ms'}"

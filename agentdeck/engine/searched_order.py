@@ -7,7 +7,7 @@ from time import perf_counter
 
 from anyio import to_thread
 
-from agentdeck.scheduler.order_search import BRIEFLY, candidate
+from agentdeck.scheduler.order_search import BRIEFLY, search_order
 from agentdeck.workflow.model import Definition
 
 
@@ -19,11 +19,7 @@ async def searched_order(
     searched. The search is in a thread, and draws random numbers by the name of the run."""
 
     def search() -> tuple[str, ...]:
-        found = candidate(definition, samples, workers, run).search
-        if found is None:
-            return ()
         until = perf_counter() + BRIEFLY
-        found.search(lambda: perf_counter() < until)
-        return found.order if found.makespan < found.first else ()
+        return search_order(definition, samples, workers, run, lambda: perf_counter() < until).agents
 
     return await to_thread.run_sync(search) if samples else ()

@@ -14,7 +14,7 @@ from agentdeck.workflow.model import Definition
 
 if TYPE_CHECKING:
     from agentdeck.documents import command as documents
-    from agentdeck.insight.order import PlannedOrder
+    from agentdeck.scheduler.order_search import FoundOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ def plan(
     )
 
 
-def plan_document(made: Plan, requests: tuple[float, str], order: PlannedOrder) -> documents.Plan:
+def plan_document(made: Plan, requests: tuple[float, str], order: FoundOrder) -> documents.Plan:
     """The document of `agentdeck plan --json`. `requests` is the bound by limits of requests, see
     `launch_forecast.request_bound`, and `order` that of a run's steps."""
     from agentdeck.documents import command as documents

@@ -12,8 +12,8 @@ from agentdeck.agents.http import Http
 from agentdeck.agents.python import Python
 from agentdeck.agents.simulate import Simulate
 from agentdeck.documents.document import json_text
-from agentdeck.insight.order import PlannedOrder
 from agentdeck.insight.plan import plan, plan_document
+from agentdeck.scheduler.order_search import FoundOrder
 from agentdeck.workflow.agent_kind import kind_of
 from agentdeck.workflow.model import Agent, Approve, Definition, Dispatch, Limits, Prompt, SubWorkflow, Work
 
@@ -91,7 +91,7 @@ def test_it_is_json() -> None:
         "b": Agent("b", Command(("git", "status")), needs=("a",)),
         "c": Agent("c", Python("m:c"), spare=True),
     }
-    order = PlannedOrder(reason="the tasks of a run start by age")
+    order = FoundOrder(reason="the tasks of a run start by age")
     made = json.loads(
         json_text(plan_document(plan(Definition("d", agents), workers=2, tasks=3), (0.0, ""), order))
     )

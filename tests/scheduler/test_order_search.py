@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from agentdeck.insight.forecast import forecast
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.fold import Fold
-from agentdeck.scheduler.order_search import OrderSearch, candidate, spread
+from agentdeck.scheduler.order_search import OrderSearch, search_order, spread
 from agentdeck.scheduler.program import Program
 from agentdeck.workflow.model import Agent, Approve, Definition, Join, Repeat, Timeout
 from tests.scheduler.driver import Player, agent, definition, prompt
@@ -92,18 +92,39 @@ def test_a_search_ends_where_no_order_can_be_better() -> None:
     assert search.order == ("a", "b", "c")
 
 
+def test_a_launch_finds_an_order_that_takes_what_it_says() -> None:
+    found = search_order(workflow(), samples(), 2, "run", rounds(30))
+    assert (found.seconds, found.path_seconds, found.reason) == (17.5, 22.0, "")
+    assert forecast(workflow(), 2, 1, SECONDS, found.agents).seconds == found.seconds
+    none = search_order(workflow(), samples(), 2, "run", rounds(0))
+    assert none == ((), 22.0, 22.0, "no faster order was found")
+
+
 def test_an_order_is_searched_only_where_it_can_gain() -> None:
-    assert candidate(workflow(), samples(), 2, "run").search is not None
-    assert candidate(workflow(), samples(), 6, "run").reason == "no order is much faster"
+    def reason(of: Definition, seen: Mapping[str, Sequence[float]], workers: int = 2) -> str:
+        return search_order(of, seen, workers, "run", rounds(30)).reason
+
+    assert reason(workflow(), samples(), workers=6) == "no order is much faster"
     short = {name: taken / 1000 for name, taken in SECONDS.items()}
-    assert candidate(workflow(), samples(short), 2, "run").reason == "no order is much faster"
+    assert reason(workflow(), samples(short)) == "no order is much faster"
     vary = {name: [0.7 * taken, taken, 1.3 * taken] for name, taken in SECONDS.items()}
-    assert candidate(workflow(), vary, 2, "run").reason == "durations vary too much from run to run (σ 0.31)"
-    assert candidate(workflow(), {}, 2, "run").reason == "fewer than 3 attempts of a were measured"
+    assert reason(workflow(), vary) == "durations vary too much from run to run (σ 0.31)"
+    assert reason(workflow(), {}) == "fewer than 3 attempts of a were measured"
     large = {f"a{i}": list[str]() for i in range(1001)}
-    assert candidate(workflow(large), {}, 2, "run").reason == "the workflow has more than 1,000 agents"
-    serial = replace(workflow(), mode="sequential")
-    assert candidate(serial, samples(), 2, "run").reason == "the mode is sequential"
+    assert reason(workflow(large), {}) == "the workflow has more than 1,000 agents"
+    assert reason(replace(workflow(), mode="sequential"), samples()) == "the mode is sequential"
+
+
+def test_an_order_that_gains_less_than_durations_vary_is_not_used() -> None:
+    needs = {"a": [], "b": [], "c": [], "d": ["a"], "e": ["a"], "f": [], "g": ["b", "f"]}
+    seconds = {"a": 18.0, "b": 10.0, "c": 15.0, "d": 21.0, "e": 26.0, "f": 27.0, "g": 23.0}
+    steady = search_order(workflow(needs), samples(seconds), 2, "run", rounds(30))
+    assert steady.path_seconds == 72.0
+    assert steady.seconds == pytest.approx(71.0)
+    vary = {name: [0.9 * taken, taken, 1.1 * taken] for name, taken in seconds.items()}
+    found = search_order(workflow(needs), vary, 2, "run", rounds(30))
+    assert found.agents == ()
+    assert found.reason == "the order found gains 1.4%, too little for durations that vary (σ 0.10)"
 
 
 @pytest.mark.parametrize(
@@ -120,13 +141,13 @@ def test_an_order_is_searched_only_where_it_can_gain() -> None:
 )
 def test_no_order_is_searched_where_the_run_decides(odd: Agent) -> None:
     of = definition(*(odd if name == "f" else agent(name, *above) for name, above in NEEDS.items()))
-    reason = candidate(of, samples(), 2, "run").reason
+    reason = search_order(of, samples(), 2, "run", rounds(1)).reason
     assert reason == "when and how often f runs, or for how long, is known only in the run"
 
 
 def test_no_order_is_searched_where_agents_have_priorities() -> None:
     of = definition(*(agent(name, *NEEDS[name]) for name in "abcde"), agent("f", "c", "e", priority="low"))
-    assert candidate(of, samples(), 2, "run").reason == "the agents have different priorities"
+    assert search_order(of, samples(), 2, "run", rounds(1)).reason == "the agents have different priorities"
 
 
 def test_the_spread_of_long_agents_counts_most() -> None:
