@@ -106,7 +106,7 @@ class OrderSearch:
         for seconds, uses in zip(self._seconds, self._uses, strict=False):
             for name, amount in uses:
                 used[name] += seconds * amount
-        return max([spent / self._limits[name] for name, spent in used.items()], default=0.0)
+        return max([spent / self._limits[name] for name, spent in used.items() if spent], default=0.0)
 
     def _rules(self) -> list[list[float]]:
         """The priorities to begin with, the least first: as steps become ready, the longest remaining path, the

@@ -165,3 +165,11 @@ def test_a_run_starts_its_steps_in_the_order_that_its_first_event_has() -> None:
     fold = Fold(Program(workflow()), run="r", workers=1)
     fold.apply(player.log[0])
     assert [rule.rank for rule in fold.state.program.rules] == [1.0, 0.0, 3.0, 4.0, 2.0, 5.0]
+
+
+def test_resources_are_shared_by_a_schedule_and_bound_it() -> None:
+    needs: dict[str, list[str]] = {name: [] for name in "abcd"}
+    uses, seconds = dict.fromkeys("abc", (("gpu", 1),)), dict.fromkeys("abcd", 4.0)
+    search = OrderSearch(needs, seconds, 4, "run", uses, {"gpu": 1, "unused": 0})
+    assert search.makespan == search.bound == 12.0
+    assert OrderSearch(needs, seconds, 4, "run", uses, {"gpu": 2}).makespan == 8.0
