@@ -2,8 +2,8 @@
 
     python -m benchmarks.large_results [--orders 12] [--turns 3]
 
-Both write the same number of different texts with `synchronous = FULL`, in alternating turns, each in a process of
-its own. SQLite commits each text by itself, and does nothing else.
+Both write the same number of different texts with `synchronous = FULL`, in alternating turns, each in a process
+of its own. SQLite commits each text by itself, and does nothing else.
 """
 
 from __future__ import annotations
