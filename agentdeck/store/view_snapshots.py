@@ -5,13 +5,21 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
+from agentdeck.errors import StoreError
 from agentdeck.store.reader import Reader
+from agentdeck.store.schema import open_for_writing, transaction
 from agentdeck.views.run_view import RunView
-from agentdeck.views.view_snapshot import VERSION, restored_view
+from agentdeck.views.view_snapshot import VERSION, restored_view, snapshot_of
 from agentdeck.workflow.model import Data, Definition
 
+#: Events that are folded in less than half a second.
+MANY = 50_000
+#: Seconds that a reader waits for a lock, to write a snapshot.
+PATIENCE = 0.1
 #: Level 1 takes a third of the time of level 6, and 10 % more space.
 LEVEL = 1
 
@@ -45,8 +53,21 @@ def restore_view(reader: Reader, run: str, definition: Definition) -> RunView:
 
 
 def folded_view(reader: Reader, run: str, definition: Definition) -> RunView:
-    """The view of all events of a run so far."""
+    """The view of all events of a run so far. Where a run that has ended has no snapshot of this version of the
+    program, and many events, one is written, if the store can be written: the next reader need not fold them."""
     view = restore_view(reader, run, definition)
-    for seq, event in reader.events(run, view.seq):
+    first = view.seq
+    for seq, event in reader.events(run, first):
         view.apply(seq, event)
+    if view.ended is not None and view.seq - first > MANY:
+        _write_snapshot(reader.path, view)
     return view
+
+
+def _write_snapshot(path: Path, view: RunView) -> None:
+    with (
+        suppress(StoreError, sqlite3.Error),
+        closing(open_for_writing(path, busy_seconds=PATIENCE)) as connection,
+        transaction(connection),
+    ):
+        save_snapshot(connection, view.run, view.seq, snapshot_of(view))

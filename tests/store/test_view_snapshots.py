@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from agentdeck.store import view_snapshots
 from agentdeck.store.prune import prune
 from agentdeck.store.reader import Reader
 from agentdeck.store.runs import create_run
@@ -93,6 +94,29 @@ def test_a_snapshot_of_events_that_were_not_committed_is_not_either(db: Path) ->
         writer.append("r", CUT, LOG[CUT:], [stale])
         writer.flush()
     with closing(Reader(db)) as reader:
+        assert restore_view(reader, "r", OF).seq == CUT
+
+
+@pytest.mark.parametrize("many", [len(LOG) - 1, len(LOG)])
+def test_the_first_reader_of_an_older_version_writes_a_snapshot_of_many_events(
+    db: Path, monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
+    monkeypatch.setattr(view_snapshots, "MANY", many)
+    change(db, "UPDATE view_snapshots SET version = '0-old'")
+    with closing(Reader(db)) as reader:
+        view = folded_view(reader, "r", OF)
+        again = restore_view(reader, "r", OF)
+    assert again.seq == (len(LOG) if many < len(LOG) else 0)
+    if again.seq:
+        assert snapshot_of(again) == snapshot_of(view)
+
+
+def test_a_store_that_cannot_be_written_is_read(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(view_snapshots, "MANY", 0)
+    with closing(sqlite3.connect(db, isolation_level=None)) as other, closing(Reader(db)) as reader:
+        other.execute("BEGIN IMMEDIATE")
+        assert folded_view(reader, "r", OF).seq == len(LOG)
+        other.execute("ROLLBACK")
         assert restore_view(reader, "r", OF).seq == CUT
 
 
