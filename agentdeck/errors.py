@@ -158,6 +158,8 @@ class StepError(AgentdeckError):
         self.begun = False
         #: What the attempt has used (`agentdeck.scheduler.events.Usage`), where only the verb knows it.
         self.usage: Any = None
+        #: Whether a provider refused the request because it has too many: 429, 503, 529.
+        self.overloaded = kind == "rate_limit"
         #: What the agent's own code raised, where this error stands for that.
         self.exception: BaseException | None = None
 

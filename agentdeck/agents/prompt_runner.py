@@ -78,6 +78,8 @@ class PromptVerb:
                 try:
                     reply = await _answer(model.provider, provider.answer(request, masked, sent))
                 except StepError as error:
+                    if error.overloaded:
+                        work.refused()
                     if error.exception is None:  # else nothing says how far the request came: it counts as cut
                         usage.failed(error)
                     raise

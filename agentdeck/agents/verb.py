@@ -71,6 +71,7 @@ class AttemptContext:
     usages: list[CallUsage] = field(default_factory=list)  # what each call of this attempt has used so far
     expected_out: int = 0  # the usual length of an answer, in tokens
     answered: Callable[[], None] = lambda: None  # called when the answer to a request has begun
+    refused: Callable[[], None] = lambda: None  # called when a server refused a request as it has too many
     #: Called with the characters of the answer; returns the number at which to call again.
     grew: Callable[[int], int] = lambda _: sys.maxsize
 

@@ -16,10 +16,13 @@ from agentdeck.engine.prompt_estimate import PromptEstimates
 from agentdeck.engine.reservation import Reservation
 from agentdeck.engine.reservation_batcher import ReservationBatcher
 from agentdeck.errors import Fault
+from agentdeck.limits.answer_speed import STREAMED, answer_speed, is_streamed
+from agentdeck.limits.hedging import AnswerTimes
 from agentdeck.limits.output_reservation import OutputForecast
+from agentdeck.limits.provider_health import ProviderHealth
 from agentdeck.limits.rate_window import counts_output, longest
 from agentdeck.limits.reservations import Amounts, RequestProgress
-from agentdeck.limits.token_estimates import OUTPUT, STREAMED, OutputRates
+from agentdeck.limits.token_estimates import OUTPUT, OutputRates
 from agentdeck.scheduler.events import Usage
 from agentdeck.workflow.model import ProviderLimits
 
@@ -31,12 +34,19 @@ UNANSWERED = frozenset({"timeout", "cancelled", "network"})
 
 @dataclass(slots=True, eq=False)
 class CallProgress:
-    """All calls of a run to providers. `limits` returns a provider's current limits."""
+    """All calls of a run to providers. `limits` returns a provider's current limits; `health` and `times`, by
+    agent and model, learn how fast requests were answered. `found` is called when the best number of concurrent
+    calls of a provider has changed."""
 
     _estimates: PromptEstimates
     _batcher: ReservationBatcher
     _clock: Clock
     _limits: Callable[[str], ProviderLimits]
+    _health: ProviderHealth
+    _found: Callable[[str, float], None]
+    times: dict[tuple[str, str], AnswerTimes] = field(
+        default_factory=lambda: defaultdict(AnswerTimes), init=False
+    )
     _rates: dict[str, OutputRates] = field(default_factory=lambda: defaultdict(OutputRates), init=False)
 
     def plan(self, call: Reservation) -> None:
@@ -63,15 +73,34 @@ class CallProgress:
             self._report(call)
 
     def grew(self, call: Reservation, characters: int) -> int:
-        """The answer has this many characters. Returns the length at which to report again."""
-        if not counts_output(self._limits(call.provider)):
-            return maxsize
+        """The answer has this many characters. Returns the length at which to report again: at the first text, as
+        soon as it is known whether it is streamed, and in steps where a limit or a second call depends on it."""
+        request = call.request
+        if not characters:
+            return 1
+        begins = request.first_text_at is None
+        request.add_text(self._clock.now(), characters)
+        counts = counts_output(self._limits(call.provider))
+        if not counts and not call.rule.agent.hedge:
+            return maxsize if is_streamed(request) else int(request.first_characters / STREAMED) + 1
         per_token = self._estimates.lengths(call.rule).per_token
         tokens = int(characters / per_token)
-        if characters:
-            call.request.add_text(self._clock.now(), characters)
+        if counts and not (begins and tokens < STEP):
             self._report(call, tokens)
         return int((tokens + max(STEP, int(tokens * SHARE))) * per_token) + 1
+
+    def refused(self, call: Reservation) -> None:
+        """The server refused the request, because it has too many."""
+        call.request.refused = True
+
+    def late_at(self, call: Reservation, share: float) -> float | None:
+        """When the first request of a call is late, if nothing more of its answer comes until then: later than
+        this share of the others. None: never."""
+        if call.earlier or call.settled:
+            return None  # a second call would repeat the calls of tools
+        times = self.times[_kind(call)]
+        per_token = self._estimates.lengths(call.rule).per_token
+        return times.late_at(call.request, call.began, per_token, share)
 
     def next_request(self, call: Reservation, used: Amounts | None) -> None:
         """Another request of the same attempt follows; the last one `used` this, None where that is not known."""
@@ -79,6 +108,7 @@ class CallProgress:
             return
         call.request.end(self._clock.now(), answered=True)
         self._learn(call, used)
+        self._measure(call, used, self._clock.now())
         call.earlier.append(used or self._upper_bound(call))
         self._batcher.settle(call, call.earlier[-1])
         call.request = RequestProgress()
@@ -91,8 +121,14 @@ class CallProgress:
     def ended(self, call: Reservation, usage: Usage | None, fault: Fault | None) -> None:
         """The attempt has ended, and used this in all."""
         kind = "" if fault is None else fault.kind
-        used = self.last(call, usage)
-        call.request.end(self._clock.now(), answered=kind not in UNANSWERED)
+        used, now = self.last(call, usage), self._clock.now()
+        call.request.end(now, answered=kind not in UNANSWERED)
+        if fault is None:
+            self._measure(call, used, now)
+        elif call.request.refused or kind == "rate_limit":
+            began = call.request.sent_at or call.began
+            if self._health.record_refusal(call.provider, now, began):
+                self._found(call.provider, now)
         if used is not None and (fault is None or used.tokens_out):
             self._learn(call, used)
             amounts = used
@@ -125,11 +161,23 @@ class CallProgress:
         if used is None or not used.tokens_out:
             return
         now, tokens, request = self._clock.now(), used.tokens_out, call.request
-        self._estimates.lengths(call.rule).measure(tokens, request.characters)
-        streamed = request.first_text_at is not None and request.first_characters <= STREAMED * request.characters
-        since = request.first_text_at if streamed else request.sent_at
+        if counts_output(self._limits(call.provider)):
+            self._estimates.lengths(call.rule).measure(tokens, request.characters)
+        since = request.first_text_at if is_streamed(request) else request.sent_at
         if since is not None:
             self._rates[call.model].add(tokens, now - since)
+
+    def _measure(self, call: Reservation, used: Amounts | None, now: float) -> None:
+        """Record how fast a request was answered."""
+        speed = answer_speed(call.request, 0 if used is None else used.tokens_out, now)
+        if speed is None:
+            return
+        if call.rule.agent.hedge:
+            self.times[_kind(call)].add(speed)
+        if used is not None:
+            self._health.record_use(call.provider, used)
+        if self._health.record_speed(call.provider, now, speed, _kind(call)):
+            self._found(call.provider, now)
 
     def _report(self, call: Reservation, tokens: int | None = None) -> None:
         """Write the progress to the store, where a limit depends on it. `tokens` is the length of the answer,
@@ -147,3 +195,8 @@ class CallProgress:
         likely, spread = self._estimates.lengths(call.rule).expect(tokens, call.most)
         rate = self._rates[call.model].most if call.model in self._rates else inf
         return OutputForecast(tokens, self._clock.now(), likely, spread, rate)
+
+
+def _kind(call: Reservation) -> tuple[str, str]:
+    """Calls of the same model and agent have prompts and answers that are alike."""
+    return call.model, call.rule.name

@@ -1,6 +1,6 @@
 """`hedge: p95`: a prompt that is late on the critical path gets a second call, to the tier's next model.
 
-After Dean and Barroso, “The Tail at Scale”. The first valid answer wins; the other call is cancelled, and billed.
+Late: see `agentdeck.limits.hedging`. The first valid answer wins; the other call is cancelled, and billed.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from agentdeck.engine.clock import Clock
 from agentdeck.engine.reservation import Reservation
 from agentdeck.engine.reservations import CallReservations
 from agentdeck.errors import Fault, StepError
+from agentdeck.limits.hedging import HedgeAllowance
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.program import LEAST, Rule, quantile
 from agentdeck.scheduler.state import Step
 from agentdeck.workflow.model import Data
 
-#: The largest share of an agent's attempts that get a second call.
-MOST = 0.05
+#: Seconds between two looks at an answer that is under way, at least.
+LOOK = 0.05
 
 CallTask: TypeAlias = "asyncio.Task[Data | VerbResult]"
 
@@ -42,7 +42,7 @@ class Hedges:
     _reservations: CallReservations
     _clock: Clock
     _feed: Callable[[ev.Event | ev.Signal], None]
-    _counts: dict[Rule, list[int]] = field(default_factory=dict, init=False)
+    _allowance: HedgeAllowance = field(default_factory=HedgeAllowance, init=False)
 
     async def run(
         self,
@@ -54,21 +54,21 @@ class Hedges:
     ) -> HedgeResult:
         """Run the attempt with a second call where it is late. Raises the error of the first call where none
         gave a valid answer. Settles the call that lost; the caller settles the other one."""
-        counts = self._counts.setdefault(call.rule, [0, 0])
-        counts[0] += 1
+        self._allowance.add_call()
         first: CallTask = asyncio.create_task(_call(verb, work, valid))
         second: CallTask | None = None
         second_call: Reservation | None = None
         try:
-            await asyncio.wait({first}, timeout=self._late(step, counts))
-            second_call = None if first.done() else await self._reservations.reserve_second(call, step)
+            if await self._late(first, call, step):
+                second_call = await self._reservations.reserve_second(call, step)
             if second_call is None:
                 return _won(await first, call)
-            counts[1] += 1
+            self._allowance.take()
             late = self._clock.now() - call.began
+            what = "no answer" if call.request.first_text_at is None else "a slow answer"
             self._note(
                 step,
-                f"no answer after {late:.1f} s: a second call to {second_call.model} was started",
+                f"{what} after {late:.1f} s: a second call to {second_call.model} was started",
                 second_call.model,
             )
             own = replace(work)
@@ -92,12 +92,20 @@ class Hedges:
             self._note(step, f"{second_call.model} answered first", second_call.model)
         return self._paid(found, work, winner)
 
-    def _late(self, step: Step, counts: list[int]) -> float | None:
-        """Seconds after which the second call begins; None: never."""
-        rule, times = step.acting, step.acting.durations
-        if times is None or len(times) < LEAST or counts[1] + 1 > MOST * counts[0] + 1 or not critical(step):
-            return None
-        return quantile(times, int((rule.agent.hedge or "p95")[1:]) / 100)
+    async def _late(self, first: CallTask, call: Reservation, step: Step) -> bool:
+        """Wait until the first call is late, and may have a second one. Returns False once it has ended."""
+        share = int((step.acting.agent.hedge or "p95")[1:]) / 100
+        while not first.done():
+            at, now = self._reservations.late_at(call, share), self._clock.now()
+            if at is None:
+                await asyncio.wait({first})
+            elif at > now:
+                await asyncio.wait({first}, timeout=max(LOOK, at - now))
+            else:
+                if self._allowance.left and critical(step):
+                    return True
+                await asyncio.wait({first})
+        return False
 
     def _paid(self, won: HedgeResult, work: AttemptContext, winner: Reservation) -> HedgeResult:
         """The result with the usage of both calls; that of a cancelled one is estimated."""

@@ -66,7 +66,9 @@ class CallReservations:
         self._seen_changes = scheduler.limit_changes
         self._shared = SharedReservations(scheduler.state.run, storage.owner.name)
         self._batcher = ReservationBatcher(storage.log, clock, self._shared, self.limits, self._cooled)
-        self._calls = CallProgress(self._estimates, self._batcher, clock, self.limits)
+        self._calls = CallProgress(
+            self._estimates, self._batcher, clock, self.limits, self._health, self._note_concurrency
+        )
         self.pump = self._batcher.pump
         self.reset = self._batcher.reset
         definition = scheduler.state.program.definition
@@ -110,7 +112,11 @@ class CallReservations:
         work.afford, work.next_request = partial(self.afford, call), partial(self.next_request, call)
         work.sent = partial(self._calls.sent, call)
         work.answered = partial(self._calls.answered, call)
-        work.grew = partial(self._calls.grew, call)
+        work.grew, work.refused = partial(self._calls.grew, call), partial(self._calls.refused, call)
+
+    def late_at(self, call: Reservation, share: float) -> float | None:
+        """When a call is late, if nothing more of its answer comes until then; None: never."""
+        return self._calls.late_at(call, share)
 
     def _place(self, action: act.Reserve, call: Reservation, step: Step) -> None:
         """Reserve with the first model whose provider may be called now."""
@@ -248,24 +254,21 @@ class CallReservations:
         if not call.provider:
             return fault
         at = self._clock.now()
+        counted = (
+            None if usage is not None and usage.estimated else usage
+        )  # else the provider's count is not known
         if unused:
             self._health.unused(call.provider, call.epoch)
+            self._calls.unused(call)
+            if call.number is not None:
+                self._estimates.ended(call.rule, call.number, counted, call.estimate.length)
         else:
-            if self._health.record_duration(call.provider, at, at - call.began, fault):
-                self._note_concurrency(call.provider, at)
+            self._calls.ended(call, counted, fault)
             fault, asked = self._capped(call.provider, fault)
             until = self._health.ended(call.provider, call.epoch, at, fault, asked)
             if until is not None:
                 self._batcher.write(lambda db, _: self._shared.cool_down(db, call.provider, until))
             self._holds.ended(call, usage, fault)
-        if usage is not None and usage.estimated:
-            usage = None  # the provider's own count is not known
-        if unused:
-            self._calls.unused(call)
-            if call.number is not None:
-                self._estimates.ended(call.rule, call.number, usage, call.estimate.length)
-        else:
-            self._calls.ended(call, usage, fault)
         return self._exclude_model(call, fault, at, unused=unused)
 
     def _exclude_model(self, call: Reservation, fault: Fault | None, at: float, *, unused: bool) -> Fault | None:
@@ -294,7 +297,7 @@ class CallReservations:
         return fault._replace(message=message, retry_after=most), fault.retry_after
 
     def _places(self, provider: str) -> int:
-        return self._health.places(provider, max(1, self._scheduler.state.workers))
+        return self._health.places(provider, max(1, self._scheduler.state.workers), self._clock.now())
 
     def _note_concurrency(self, provider: str, at: float) -> None:
         """Record the number found for `auto`, each time that it has changed by a fifth."""
@@ -306,10 +309,16 @@ class CallReservations:
     # Limits and health
 
     def record_headers(self, provider: str, headers: RateHeaders) -> None:
-        """Take over the limits of a provider's headers, where the deck allows it: only lower ones have an
-        effect."""
+        """Take over what a provider's headers say is left, for `concurrent: auto`, and its limits, where the deck
+        allows it: only lower ones have an effect."""
         found = self._deck.providers.get(provider)
-        if found is None or not found.learn:
+        if found is None:
+            return
+        for name, header in headers.items():
+            if header.limit is not None and header.left is not None and header.reset is not None:
+                at = self._clock.now()
+                self._health.record_left(provider, at, name, header.limit, header.left, header.reset)
+        if not found.learn:
             return
         allows = {name: float(header.limit) for name, header in headers.items() if header.limit}
         if allows and self._health.learnt.get(provider) != allows:

@@ -14,7 +14,10 @@ from collections.abc import Callable, Sequence
 
 from agentdeck.errors import STOPPING, Fault
 from agentdeck.limits.adaptive_concurrency import AdaptiveConcurrency
+from agentdeck.limits.answer_speed import AnswerSpeed
 from agentdeck.limits.circuit_breaker import NEVER, CircuitBreaker, Outcome
+from agentdeck.limits.header_ceiling import HeaderCeiling
+from agentdeck.limits.reservations import Amounts
 from agentdeck.workflow.units import show_duration
 
 #: Kinds of faults that count as failures of the provider.
@@ -43,6 +46,7 @@ class ProviderHealth:
         self._stopped: dict[str, str] = {}
         self._access = ModelAccess()
         self._concurrency: dict[str, AdaptiveConcurrency] = {}
+        self._ceilings: dict[str, HeaderCeiling] = defaultdict(HeaderCeiling)
 
     def reopen(self) -> None:
         """Try stopped providers and closed models again."""
@@ -140,25 +144,41 @@ class ProviderHealth:
         if until > breaker.until:
             breaker.hold_back(until + _spread(until - at), why)
 
-    def places(self, provider: str, most: int) -> int:
+    def places(self, provider: str, most: int, at: float) -> int:
         """The best number of concurrent calls, for a provider whose limit is `auto`."""
         found = self._concurrency.get(provider)
         if found is None:
             found = self._concurrency[provider] = AdaptiveConcurrency(most)
         found.most = most
-        return min(most, found.places)
+        ceiling = min(float(most), self._ceilings[provider].calls(at))
+        return max(1, min(int(ceiling), found.places))
 
-    def record_duration(self, provider: str, at: float, seconds: float, fault: Fault | None) -> bool:
-        """A call ended after this time. Returns whether the best number of concurrent calls has changed."""
+    def record_speed(self, provider: str, at: float, speed: AnswerSpeed, kind: tuple[str, str]) -> bool:
+        """A request succeeded, of this model and agent. Returns whether the best number of concurrent calls has
+        changed."""
         found = self._concurrency.get(provider)
         if found is None:
             return False
         before = found.places
-        if fault is None:
-            found.record_success(at, seconds, self._breakers[provider].live)
-        elif fault.kind == "rate_limit":
-            found.record_refusal(at)
+        found.record_success(at, speed, self._breakers[provider].live, kind)
         return found.places != before
+
+    def record_refusal(self, provider: str, at: float, began: float) -> bool:
+        """A request that began then was refused, because the provider has too many. Returns the same."""
+        found = self._concurrency.get(provider)
+        if found is None:
+            return False
+        before = found.places
+        found.record_refusal(at, began)
+        return found.places != before
+
+    def record_use(self, provider: str, used: Amounts) -> None:
+        """A request has used this."""
+        self._ceilings[provider].record_use(used)
+
+    def record_left(self, provider: str, at: float, rate: str, limit: float, left: float, reset: float) -> None:
+        """What an answer's headers say is left of a rate, and after how many seconds all of it is there again."""
+        self._ceilings[provider].record(at, rate, limit, left, reset)
 
     def _stop(self, provider: str, kind: str, why: str, at: float) -> None:
         self._stopped[provider] = f"{provider} is stopped ({kind}): {why}"

@@ -47,7 +47,7 @@ class RequestProgress:
     """How far a request is. `sent_at` is when its last byte was written, `answered_at` when its answer began,
     `first_text_at` when the first text of it arrived, which was `first_characters` long. `characters` is the
     length of the answer so far. `counts_from` and `spaced_from`, when it was sent at the latest, are set when the
-    request has ended."""
+    request has ended. `refused`: the server has too many requests."""
 
     sent_at: float | None = None
     answered_at: float | None = None
@@ -56,6 +56,7 @@ class RequestProgress:
     characters: int = 0
     counts_from: float = 0.0
     spaced_from: float = 0.0
+    refused: bool = False
 
     @property
     def state(self) -> tuple[int, float]:

@@ -8,16 +8,14 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from agentdeck.limits.answer_speed import LONG
 from agentdeck.limits.reservations import Amounts
 
 #: The answers that are remembered. Fewer than TRUSTED predict nothing: an answer may become as long as it is
 #: allowed.
 MEMORY, TRUSTED = 1000, 50
-#: An answer below LONG tokens says little about the speed. From RATES others on, the fastest counts, plus a
-#: tenth.
-LONG, RATES, FASTER = 20, 5, 1.1
-#: An answer of which a larger share came in its first piece was not streamed from its beginning.
-STREAMED = 0.2
+#: From RATES answers of LONG tokens on, the fastest counts, plus a tenth.
+RATES, FASTER = 5, 1.1
 CHARACTERS_PER_TOKEN = 4
 BYTES_PER_TOKEN = 4
 #: The length of an answer where neither the agent nor earlier answers tell.

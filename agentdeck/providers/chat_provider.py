@@ -71,7 +71,7 @@ class ChatProvider(ABC):
                 return replace(reply, headers=parse_rate_headers(stream.headers), thought=got.thought)
         except StepError as error:
             raised = self._failure(error, request, body, got.shown or got.text)
-            raised.begun = begun
+            raised.begun, raised.overloaded = begun, error.overloaded
             raise raised from None
 
     async def close(self) -> None:

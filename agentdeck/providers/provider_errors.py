@@ -54,12 +54,17 @@ _STATUS = {
 }
 
 
+#: Statuses of a server that has too many requests.
+OVERLOADED = (429, 503, 529)
+
+
 class ProviderRefusal(StepError):
     """The provider answered with a status other than 200."""
 
     def __init__(self, status: int, kind: str, message: str, retry_after: float | None, detail: str) -> None:
         super().__init__(kind, message, retry_after=retry_after, detail=detail)
         self.status = status
+        self.overloaded = kind != "quota" and status in OVERLOADED
 
 
 def refusal(who: str, status: int, headers: Mapping[str, str], body: str) -> StepError:
@@ -82,7 +87,9 @@ def mid_stream(who: str, error: Data) -> StepError:
     word, message = _words(error), _message(error)
     kind = _kind(_status(error), f"{word} {message}".lower())
     text = f"{who} ended the stream with an error: {one_line(message, LONGEST) or word or 'no reason given'}"
-    return StepError(kind, text + _advice(kind, 200), detail=json.dumps(error, ensure_ascii=False)[:MOST_DETAIL])
+    found = StepError(kind, text + _advice(kind, 200), detail=json.dumps(error, ensure_ascii=False)[:MOST_DETAIL])
+    found.overloaded = kind != "quota" and _status(error) in OVERLOADED
+    return found
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -18,7 +18,7 @@ from agentdeck.workflow.model import (
     Prompt,
 )
 
-#: How many durations of an agent's last attempts an adaptive timeout and hedging consider: at most, and at least.
+#: How many durations of an agent's last attempts an adaptive timeout considers: at most, and at least.
 SEEN, LEAST = 200, 20
 #: `timeout: auto` is this quantile of the durations of attempts that ended well, times this factor. Untuned: p95
 #: leaves out single outliers, and half as much again leaves room for slow answers that are no fault.
@@ -36,7 +36,7 @@ class Rule:
     before they start. `checked`: steps are checked before they start, since they may be dropped or have to wait
     for one another. `composite`: `Expansion` decides first what a ready step becomes. `timed_joins` are the
     dependents whose join has a `within`. `durations` are the seconds of the last attempts, where an adaptive
-    timeout (`auto`) or hedging needs them. `rank` orders the ready steps of a task: the longest remaining path
+    timeout (`auto`) needs them. `rank` orders the ready steps of a task: the longest remaining path
     (negated), or the place in an order that was searched."""
 
     def __init__(self, agent: Agent, index: int, remaining: float) -> None:
@@ -63,7 +63,7 @@ class Rule:
         self.checked = self.priority > 0
         self.reserving = 0
         self.auto = self.slot and agent.timeout.auto
-        self.durations: deque[float] | None = deque(maxlen=SEEN) if self.auto or agent.hedge else None
+        self.durations: deque[float] | None = deque(maxlen=SEEN) if self.auto else None
         self.reports = False
         self.needs: tuple[int, ...] = ()
         self.upstream: tuple[int, ...] = ()
