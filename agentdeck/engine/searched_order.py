@@ -7,7 +7,6 @@ from time import perf_counter
 
 from anyio import to_thread
 
-from agentdeck.scheduler.order_search import BRIEFLY, search_order
 from agentdeck.workflow.model import Definition
 
 
@@ -18,8 +17,12 @@ async def searched_order(
     seconds in earlier runs. Empty where the longest remaining path first is as good, or where no order can be
     searched. The search is in a thread, and draws random numbers by the name of the run."""
 
+    if not samples:
+        return ()
+    from agentdeck.scheduler.order_search import BRIEFLY, search_order
+
     def search() -> tuple[str, ...]:
         until = perf_counter() + BRIEFLY
         return search_order(definition, samples, workers, run, lambda: perf_counter() < until).agents
 
-    return await to_thread.run_sync(search) if samples else ()
+    return await to_thread.run_sync(search)

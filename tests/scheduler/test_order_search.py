@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import exp
+from pathlib import Path
+from statistics import geometric_mean
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +21,7 @@ from agentdeck.scheduler.program import Program
 from agentdeck.workflow.model import Agent, Approve, Definition, Join, Repeat, Timeout
 from tests.scheduler.driver import Player, agent, definition, prompt
 
+DATA = Path(__file__).parents[1] / "data"
 FREE = Timeout(attempt=None)
 #: With two workers the longest remaining path first takes 22 s, as d takes one of them for 8 s; 17.5 is best.
 NEEDS: Mapping[str, Sequence[str]] = {"a": [], "b": [], "c": ["b"], "d": [], "e": ["b"], "f": ["c", "e"]}
@@ -72,6 +76,20 @@ def test_a_search_finds_what_the_longest_path_first_misses() -> None:
     search.search(rounds(30))
     assert search.makespan == 17.5
     assert forecast(workflow(), 2, 1, SECONDS, search.order).seconds == search.makespan
+
+
+def test_ten_rounds_come_close_to_the_best_known_schedules_of_recorded_graphs() -> None:
+    ratios = []
+    for name, known in json.loads((DATA / "dags-bounds.json").read_text()).items():
+        nodes = json.loads((DATA / "dags" / f"{name}.json").read_text())["nodes"]
+        needs, seconds = {n["id"]: n["deps"] for n in nodes}, {n["id"]: n["duration"] for n in nodes}
+        for workers, makespans in known.items():
+            search = OrderSearch(needs, seconds, int(workers), "run")
+            search.search(rounds(10))
+            assert search.makespan <= makespans["fifo"] * 1.000001
+            ratios.append(search.makespan / makespans["best_known"])
+    assert geometric_mean(ratios) <= 1.001
+    assert max(ratios) <= 1.01
 
 
 def test_the_same_seed_finds_the_same_order_in_as_many_rounds() -> None:
