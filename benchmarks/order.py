@@ -100,7 +100,9 @@ def play(
     scheduler = Scheduler(Program(definition, known), run="order", workers=case.workers)
     now, opened, count, ended = 0.0, 0, 0, 0.0
     ends: list[tuple[float, int, ev.StepStarted]] = []
-    todo: list[ev.Event | ev.Signal] = [ev.RunStarted(0.0, "order", of.name, "", {}, {}, order=order)]
+    todo: list[ev.Event | ev.Signal] = [
+        ev.RunStarted(0.0, "order", of.name, "", {}, {}, tasks=case.tasks, order=order)
+    ]
     while True:
         while todo:
             for action in scheduler.handle(todo.pop(0)):
@@ -118,10 +120,11 @@ def play(
                         ended += now
                     case act.Finish():
                         return Played(now, ended / case.tasks)
-        now = ends[0][0]
+        now, together = ends[0][0], list[ev.Event]()
         while ends and ends[0][0] == now:
             done = heappop(ends)[2]
-            todo.append(ev.StepSucceeded(now, done.task, done.step, done.attempt))
+            together.append(ev.StepSucceeded(now, done.task, done.step, done.attempt))
+        todo.append(ev.Batch(now, tuple(together)))
 
 
 Key = Callable[[int, str], float]

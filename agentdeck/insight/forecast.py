@@ -37,7 +37,7 @@ def forecast(
     ends: list[tuple[float, int, ev.StepStarted]] = []
     now, first, most, count, opened = 0.0, 0.0, 0, 0, 0
     todo: list[ev.Event | ev.Signal] = [
-        ev.RunStarted(0.0, "forecast", definition.name, "", {}, {}, order=tuple(order))
+        ev.RunStarted(0.0, "forecast", definition.name, "", {}, {}, tasks=tasks, order=tuple(order))
     ]
     inputs = {name: spec.default for name, spec in definition.inputs.items()}
     while True:
@@ -61,8 +61,10 @@ def forecast(
             now = machine.deadline
             todo.append(ev.TimerFired(now))
             continue
-        now, _, done = heappop(ends)
-        todo.append(_ended(definition, done, now))
+        now, together = ends[0][0], list[ev.Event]()
+        while ends and ends[0][0] == now:
+            together.append(_ended(definition, heappop(ends)[2], now))
+        todo.append(ev.Batch(now, tuple(together)))
 
 
 def further_task(

@@ -7,14 +7,16 @@ that start before it from the scheduler's order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from math import inf
 from typing import NamedTuple
 
 from agentdeck.errors import Fault, UsageError
 from agentdeck.insight.formatting import format_span, plural
 from agentdeck.insight.limits import held_by
 from agentdeck.insight.resources import claiming, resources
+from agentdeck.scheduler.horizon import urgent_path
 from agentdeck.scheduler.joins import floor_of, goal_of
-from agentdeck.scheduler.program import Program
+from agentdeck.scheduler.program import Program, Rule
 from agentdeck.scheduler.ready_queue import start_order
 from agentdeck.scheduler.state import ENDED
 from agentdeck.scheduler.waits import RESOURCES
@@ -368,13 +370,37 @@ class _Explainer:
         seconds = {name: mean for name, totals in self.view.agents.items() if (mean := totals.durations.mean)}
         program = Program(self.definition, seconds)
         program.start_in(self.view.order)
+        least = self._urgent_path(program)
 
         def order(age: int, key: str) -> tuple[int, int, float, int, int]:
             name, _, item = key.partition("[")
             number = int(item[:-1]) if item[:-1].isdigit() else -1
-            return start_order(program.rules[program.index[name]], age, number)
+            return start_order(program.rules[program.index[name]], age, number, least=least)
 
         return order
+
+    def _urgent_path(self, program: Program) -> float:
+        """The remaining path from which on a step goes before older tasks, infinite where age alone counts."""
+        view, tasks = self.view, self.view.tasks
+        given = tasks.given if tasks.total is None else tasks.opened
+        if not view.workers or given is None or given < 2:
+            return inf
+        unopened = max(0, given - tasks.opened)
+        paths, running = [program.path if unopened else 0.0], []
+        work: float = unopened * program.work
+        for task in view.open.values():
+            if task.graph.prefix:
+                continue
+            paths += [
+                -_rule(program, key).remaining
+                for key in _Explainer(view, self.definition, task, self.now).ready_steps()
+            ]
+            work += _work_left(program, task)
+            for key, step in task.steps.items():
+                if step.state == "running" and step.size < 0 and step.started is not None:
+                    rule = _rule(program, key)
+                    running.append((self.now - step.started, rule.work, -rule.remaining))
+        return urgent_path(max(paths), running, work, view.workers)
 
     def ready_steps(self) -> Iterator[str]:
         """The task's steps that are ready and may start as soon as a worker is free."""
@@ -446,3 +472,20 @@ def _more(text: str, known: str) -> str:
     if text.startswith(known + ", "):
         return f" {text.removeprefix(known + ', ')}"
     return f": {text}" if text and text != known else ""
+
+
+def _rule(program: Program, key: str) -> Rule:
+    return program.rules[program.index[key.partition("[")[0]]]
+
+
+def _work_left(program: Program, task: TaskView) -> float:
+    """The seconds for which the steps of a task that have not ended will hold workers."""
+    left = 0.0
+    for rule in program.rules:
+        step = task.steps.get(rule.name)
+        if step is not None and step.size >= 0:
+            items = [task.steps.get(f"{rule.name}[{number}]") for number in range(step.size)]
+            left += rule.work * sum(item is None or item.state not in ENDED for item in items)
+        elif step is None or step.state not in ENDED:
+            left += rule.work
+    return left

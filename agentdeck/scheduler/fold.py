@@ -90,7 +90,7 @@ class Fold:
             self.lanes.set_mode(sequential=event.data["mode"] == "sequential")
 
     def _run_started(self, event: ev.RunStarted) -> None:
-        self.state.run = event.run
+        self.state.run, self.state.given = event.run, event.tasks
         self.state.program.start_in(event.order)
 
     def _run_resumed(self, event: ev.RunResumed) -> None:
@@ -143,17 +143,19 @@ class Fold:
 
     def _task_opened(self, event: ev.TaskOpened) -> None:
         state = self.state
-        program, age, past = state.program, 0, dict[str, int]()
+        program, age, past, tail = state.program, 0, dict[str, int](), 0.0
         if event.parent is not None:
             above = state.tasks[event.parent[0]]
             holder = above.step(event.parent[1])
             assert holder is not None
             program, age, past = above.program.nested[holder.acting.name], above.age, above.past
+            tail = holder.path - holder.rule.seconds
         else:
             state.opened += 1
             state.open_tasks += 1
             age = state.opened
-        task = state.tasks[event.task] = Task(event.task, age, program, event.inputs, event.parent, past)
+        task = state.tasks[event.task] = Task(event.task, age, program, event.inputs, event.parent, past, tail)
+        state.work += program.own_work
         state.closed.pop(event.task, None)
         if past:
             for step in task.all_steps():

@@ -96,6 +96,8 @@ class Joins:
         state = self._state
         state.move(step, outcome)
         step.end_seq = state.seq
+        if step.items is None:
+            state.work -= step.rule.work
         if step.letter and outcome == DONE:
             step.letter = False
             self._pending.recovered.append(step)

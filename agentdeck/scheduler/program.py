@@ -36,18 +36,23 @@ class Rule:
     before they start. `checked`: steps are checked before they start, since they may be dropped or have to wait
     for one another. `composite`: `Expansion` decides first what a ready step becomes. `timed_joins` are the
     dependents whose join has a `within`. `durations` are the seconds of the last attempts, where an adaptive
-    timeout (`auto`) needs them. `rank` orders the ready steps of a task: the longest remaining path
-    (negated), or the place in an order that was searched."""
+    timeout (`auto`) needs them. `rank` orders the ready steps of a task: the longest remaining path (negated),
+    or the place in an order that was searched. `place` orders those of the same rank: first those that more steps
+    need. `work` are the seconds for which a step holds a worker.
+    """
 
-    def __init__(self, agent: Agent, index: int, remaining: float) -> None:
+    def __init__(self, agent: Agent, index: int, seconds: float, remaining: float) -> None:
         self.agent = agent
         self.index = index
         self.name = agent.name
         self.remaining = self.rank = -remaining
+        self.place = index
         self.priority = PRIORITIES[agent.priority]
         self.join = agent.join
         self.spare = agent.spare
         self.slot = agent.does.holds_worker
+        self.seconds = seconds
+        self.work = seconds if self.slot and not agent.spare else 0.0
         self.when = Expression(agent.when) if agent.when else None
         self.each = Expression(agent.each) if agent.each else None
         self.until = Expression(agent.repeat.until) if agent.repeat else None
@@ -78,7 +83,8 @@ class Program:
     """The rules of one workflow. `nested` holds, by agent name, the programs of its sub-workflows.
 
     `seconds` are the durations that order ready steps: those of earlier runs, else as simulated, else one second
-    each. `serial`: the steps of a task run one after another.
+    each. `serial`: the steps of a task run one after another. `path` are the seconds of the longest path of a
+    task, `own_work` those for which its steps hold workers, `work` the same with the steps of its sub-workflows.
     """
 
     def __init__(
@@ -92,8 +98,10 @@ class Program:
         agents = definition.agents
         needs: dict[str, Sequence[str]] = {name: agent.needs for name, agent in agents.items()}
         below = graph.dependents(needs)
-        remaining = graph.remaining(needs, assumed(definition, seconds or {}), below)
-        self.rules = [Rule(agent, i, remaining[name]) for i, (name, agent) in enumerate(agents.items())]
+        paths = {name: nested_program.path for name, nested_program in self.nested.items()}
+        known = assumed(definition, paths | dict(seconds or {}))
+        left = graph.remaining(needs, known, below)
+        self.rules = [Rule(agent, i, known[name], left[name]) for i, (name, agent) in enumerate(agents.items())]
         self.index = {rule.name: rule.index for rule in self.rules}
         at, clocks = self.index.__getitem__, any(rule.join.within is not None for rule in self.rules)
         for rule in self.rules:
@@ -111,6 +119,11 @@ class Program:
                 rule.targets = tuple(
                     {self.index[n]: None for n in [*does.cases.values(), *filter(None, [does.otherwise])]}
                 )
+        for place, rule in enumerate(sorted(self.rules, key=lambda rule: (-len(rule.dependents), rule.index))):
+            rule.place = place
+        self.path: float = max(left.values(), default=0.0)
+        self.own_work = sum([rule.work for rule in self.rules])
+        self.work: float = self.own_work + sum([program.work for program in self.nested.values()])
         self.size = sum(not rule.spare for rule in self.rules)
         self.serial = definition.mode == "sequential"
         if self.serial:

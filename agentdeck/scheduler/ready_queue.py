@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from heapq import heapify, heappush
+from math import inf
 from typing import Final, TypeAlias
 
 from agentdeck.scheduler.program import Rule
@@ -16,15 +17,26 @@ from agentdeck.scheduler.waits import MAX_PARALLEL, Wait, WaitClock
 #: What the newest of many measured times counts in their mean.
 NEWEST: Final = 0.05
 
-#: A ready step with its sort key: priority, age of the task, rank, index of the agent, item, ticket.
+#: A ready step with its sort key: priority, age of the task, rank, place of the agent, item, ticket.
 Entry: TypeAlias = tuple[int, int, float, int, int, int, Step]
 
 
-def start_order(rule: Rule, age: int, item: int) -> tuple[int, int, float, int, int]:
+#: The age of urgent steps: they go before the oldest task, which has the age 1, and after hurried ones.
+URGENT: Final = 0
+#: More than the agents of any workflow.
+PLACES: Final = 1 << 20
+
+
+def start_order(
+    rule: Rule, age: int, item: int, tail: float = 0.0, least: float = inf
+) -> tuple[int, int, float, int, int]:
     """The sort key by which ready steps start: priority of the agent, age of the task, rank (longest remaining
-    path first, or a searched order), place of the agent in the workflow, item (-1 without). Equal ones start as
-    they became ready."""
-    return rule.priority, age, rule.rank, rule.index, item
+    path first, or a searched order), agents that more others need, place in the workflow, item (-1 without).
+    Equal ones start as they became ready. `tail` follows the nested task of the step. A step whose remaining path
+    takes `least` seconds is urgent; of those the longest path goes first, then the oldest task."""
+    if age > URGENT and tail - rule.remaining >= least:
+        return rule.priority, URGENT, rule.rank - tail, age * PLACES + rule.place, item
+    return rule.priority, age, rule.rank - tail, rule.place, item
 
 
 class ReadyQueue:
@@ -35,6 +47,9 @@ class ReadyQueue:
     since, is stale and is dropped when it is popped. `parked`, by rule: `max_parallel` of its agent is reached.
     `uncommitted`, with the sequence number to wait for: it would read results that are not on disk yet (only
     where `gated`). `composite`: `Expansion` decides first (`when`, `each`, a verb that holds no worker).
+
+    Steps whose remaining path takes `least` seconds are urgent. `longest` is the longest path of the others, or
+    was so before some of them started.
     """
 
     def __init__(self, state: RunState, timers: Timers, clock: WaitClock, *, gated: bool) -> None:
@@ -46,6 +61,8 @@ class ReadyQueue:
         #: How long a step waits for the disk, as the last commits were.
         self.commit_seconds = 0.0
         self.last_ticket = 0
+        self.least = inf
+        self.longest = 0.0
         self.heap: list[Entry] = []
         self.parked: dict[Rule, deque[Entry]] = {}
         self.uncommitted: deque[tuple[int, Step]] = deque()
@@ -102,11 +119,30 @@ class ReadyQueue:
     def push(self, step: Step) -> None:
         """Add an entry for a step that may start as soon as a worker is free."""
         self.last_ticket = ticket = self.last_ticket + 1
-        heappush(self.heap, (*start_order(step.rule, step.task.age, step.item), ticket, step))
+        heappush(self.heap, self._entry(step, ticket))
 
     def put_back(self, entry: Entry) -> None:
-        """Return an entry that was taken out, with the place that it had."""
-        heappush(self.heap, entry)
+        """Return an entry that was taken out, with the place that it has now."""
+        heappush(self.heap, self._entry(entry[6], entry[5]))
+
+    def _entry(self, step: Step, ticket: int) -> Entry:
+        rule, task = step.rule, step.task
+        key = start_order(rule, task.age, step.item, task.tail, self.least)
+        if key[1] != URGENT and task.tail - rule.remaining > self.longest:
+            self.longest = task.tail - rule.remaining
+        return (*key, ticket, step)
+
+    @property
+    def longest_path(self) -> float:
+        """The longest remaining path of a step in the queue, or a longer one of a step that has started since."""
+        first = self.heap[0] if self.heap else None
+        return max(self.longest, first[6].path) if first is not None and first[1] == URGENT else self.longest
+
+    def prioritize(self, least: float) -> None:
+        """From now on steps whose remaining path takes that many seconds are urgent, also those in the queue."""
+        self.least, self.longest = least, 0.0
+        self.heap = [self._entry(entry[6], entry[5]) for entry in self.heap if entry[6].state == READY]
+        heapify(self.heap)
 
     def _enqueue(self, step: Step) -> None:
         if step.rule.composite and step.item < 0 and step.acting is step.rule:
@@ -179,7 +215,7 @@ class ReadyQueue:
                 entry = parked.popleft()
                 self.resume_wait(entry[6])
                 if entry[6].state == READY:
-                    heappush(self.heap, entry)
+                    self.put_back(entry)
                     free -= 1
             if not parked:
                 del self.parked[rule]

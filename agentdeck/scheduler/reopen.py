@@ -156,6 +156,7 @@ class Reopener:
     def _reset(self, step: Step) -> None:
         """Set the step to its state before it began, except the number of its attempts and an open letter."""
         task = step.task
+        self._state.work += step.rule.work
         if step.group is None:
             task.left += 1
         for item in step.items or ():

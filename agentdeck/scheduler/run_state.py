@@ -20,7 +20,8 @@ class RunState:
 
     Tasks that end are dropped, except those named in `keep`: they stay in `closed`, so that their steps can be
     reopened. Invariants after every event: `open_tasks` counts the open tasks of the run itself, without those
-    nested in them; `running` holds exactly the steps with a live attempt that holds a worker.
+    nested in them; `work` are the seconds for which their steps that have
+    not ended will hold workers; `running` holds exactly the steps with a live attempt that holds a worker.
     """
 
     def __init__(self, program: Program, *, run: str = "", workers: int = 8, keep: Container[str] = ()) -> None:
@@ -41,6 +42,8 @@ class RunState:
         self.failed_tasks = 0
         self.cancelled_tasks = 0
         self.open_tasks = 0
+        self.given: int | None = None
+        self.work = 0.0
         self.sequential = False
         self.resources = program.shared_resources()
         self.accounts = BudgetAccounts(program.definition.budget)
@@ -69,6 +72,16 @@ class RunState:
             for step in task.all_steps():
                 if not step.ended:
                     yield step
+
+    @property
+    def unopened(self) -> int:
+        """How many tasks of the run are still to come, as far as is known."""
+        return 0 if self.exhausted or self.given is None else max(0, self.given - self.opened)
+
+    @property
+    def several(self) -> bool:
+        """Whether the run has more than one task, and it is known how many."""
+        return (self.opened if self.exhausted else self.given or 0) > 1
 
     def setting(self, name: str) -> tuple[Rule, str]:
         """The rule and field behind a dotted limit name. Raises KeyError where there is none."""

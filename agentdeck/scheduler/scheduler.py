@@ -28,6 +28,7 @@ from agentdeck.scheduler.commands import Commands
 from agentdeck.scheduler.expansion import Expansion
 from agentdeck.scheduler.failures import Failures
 from agentdeck.scheduler.fold import Fold
+from agentdeck.scheduler.horizon import Horizon
 from agentdeck.scheduler.joins import evaluate
 from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.recorder import Recorder, UsageSource
@@ -68,8 +69,9 @@ class Scheduler:
             state, queue, providers, pending, recorder, cancellation, reservations, expansion
         )
         self._resources = resources = ResourceQueue(state, queue, recorder)
+        self._horizon = horizon = Horizon(state, queue)
         self._starter = Starter(
-            state, queue, providers, recorder, cancellation, attempts, reservations, resources
+            state, queue, providers, recorder, cancellation, attempts, reservations, resources, horizon
         )
         self._provider_limits: Mapping[str, ProviderLimits] = {}
         self._finished = False

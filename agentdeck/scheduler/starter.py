@@ -9,6 +9,7 @@ from typing import Final
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler.attempts import Attempts
 from agentdeck.scheduler.cancellation import Cancellation
+from agentdeck.scheduler.horizon import Horizon
 from agentdeck.scheduler.provider_queues import ProviderQueues
 from agentdeck.scheduler.ready_queue import ReadyQueue
 from agentdeck.scheduler.recorder import Recorder
@@ -32,6 +33,7 @@ class Starter:
     _attempts: Attempts
     _reservations: Reservations
     _resources: ResourceQueue
+    _horizon: Horizon
     pulling: int = field(default=0, init=False)
 
     @property
@@ -45,6 +47,8 @@ class Starter:
         free, requesting, dropped = self.free, reservations.requesting, False
         if free > 0 and queue.parked:
             queue.unpark()
+        if free > 0 and self._state.several and self._horizon.update(at):
+            self._ask(min(self._state.unopened, self._most_further))
         if resources.groups:
             resources.take_turns(at)
         while free > 0:
@@ -85,15 +89,20 @@ class Starter:
         there are workers. Steps that wait for anything else (a backoff, a provider, an answer, `max_parallel`) do
         not hold up further tasks until OPEN_PER_WORKER are open. So tasks end early instead of all being open at
         once."""
-        state = self._state
-        if state.exhausted or self._cancellation.of_run:
-            return
-        most = OPEN_PER_WORKER * state.workers - state.open_tasks
-        waiting = len(self._queue.uncommitted)
+        state, waiting = self._state, len(self._queue.uncommitted)
         if waiting and self._attempts.mean_seconds < state.workers * self._queue.commit_seconds:
             waiting = max(0, waiting - state.workers)
-        wanted = min(free, free + 1 - waiting, most)
-        while self.pulling < wanted:
+        self._ask(min(free, free + 1 - waiting, self._most_further))
+
+    @property
+    def _most_further(self) -> int:
+        return OPEN_PER_WORKER * self._state.workers - self._state.open_tasks
+
+    def _ask(self, tasks: int) -> None:
+        """Have this many tasks on their way, unless no more are opened."""
+        if self._state.exhausted or self._cancellation.of_run:
+            return
+        while self.pulling < tasks:
             self.pulling += 1
             self._recorder.request(act.PullTask())
 

@@ -82,6 +82,11 @@ class Step:
         return self.state in ENDED
 
     @property
+    def path(self) -> float:
+        """The seconds of the longest way from the start of this step to the end of the run's own task."""
+        return self.task.tail - self.rule.remaining
+
+    @property
     def cut_at(self) -> int:
         """The output tokens at which the answer was cut that this attempt asks for again; 0 where none was cut.
         A fallback and a further round start at 0, since they ask for a different answer."""
@@ -91,9 +96,12 @@ class Step:
 class Task:
     """One unit of work in the graph. `left` counts steps that have not ended. `ended` is the final state, empty
     while the task is open. `past` counts, by path, the attempts of steps that were dropped from memory; a nested
-    task shares it with the task that contains it."""
+    task shares it with the task that contains it. `tail` are the seconds of the longest path that follows
+    a nested task."""
 
-    __slots__ = ("age", "ended", "extra", "id", "inputs", "left", "parent", "past", "program", "steps")
+    __slots__ = (
+        "age", "ended", "extra", "id", "inputs", "left", "parent", "past", "program", "steps", "tail",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -103,6 +111,7 @@ class Task:
         inputs: dict[str, Data],
         parent: tuple[str, str] | None,
         past: dict[str, int],
+        tail: float = 0.0,
     ) -> None:
         self.id = task
         self.age = age
@@ -110,6 +119,7 @@ class Task:
         self.inputs = inputs
         self.parent = parent
         self.past = past
+        self.tail = tail
         self.steps: list[Step | None] = [
             None if rule.spare else Step(self, rule, rule.name) for rule in program.rules
         ]

@@ -213,6 +213,7 @@ class StepFold:
             task.extra[step.key] = step
             items.append(step)
         group.items, group.items_left = items, event.size
+        self._state.work += (event.size - 1) * group.rule.work
         for step in items:
             self._queue.make_ready(step, event.at, gate=False)
 

@@ -9,7 +9,7 @@ from agentdeck.scheduler.events import Usage
 from agentdeck.scheduler.program import Rule
 from agentdeck.workflow.model import Agent, Prompt
 
-RULE = Rule(Agent("a", Prompt("${inputs.text}")), 0, 1.0)
+RULE = Rule(Agent("a", Prompt("${inputs.text}")), 0, 1.0, 1.0)
 SCOPE = {"inputs": {"text": "x" * 399}}  # a hundred tokens, as far as can be told
 
 

@@ -9,6 +9,7 @@ from agentdeck.agents.simulate import Simulate
 from agentdeck.insight.why import explain, ready_counts
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.horizon import urgent_path
 from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import WAITING
@@ -40,7 +41,9 @@ def compared(chance: Random) -> int:
     machine = Scheduler(Program(definition), run="r", workers=chance.randint(1, 3))
     view, ends, count = RunView(definition), list[tuple[float, int, ev.StepStarted]](), 0
     opened, now = 0, 0.0
-    todo: list[ev.Event | ev.Signal] = [ev.RunStarted(0.0, "r", "d", "", {}, {"workers": machine.state.workers})]
+    todo: list[ev.Event | ev.Signal] = [
+        ev.RunStarted(0.0, "r", "d", "", {}, {"workers": machine.state.workers}, tasks=chance.choice([None, 5]))
+    ]
     together, hurried = 0, False
     while todo or ends:
         if not todo:
@@ -69,8 +72,19 @@ def compared(chance: Random) -> int:
     return together
 
 
+def prioritize(machine: Scheduler, at: float) -> None:
+    """Order what is ready as if a worker became free now."""
+    state, queue = machine.state, machine._queue
+    if state.several:
+        paths = [entry[6].path for entry in queue.heap] + [state.program.path] * bool(state.unopened)
+        running = [(at - step.started_at, step.rule.work, step.path) for step in state.running]
+        work = state.work + state.unopened * state.program.work
+        queue.prioritize(urgent_path(max(paths, default=0.0), running, work, state.workers))
+
+
 def compare(machine: Scheduler, view: RunView, definition: Definition, at: float) -> int:
     """Every ready step of the core is one for `why`, with as many ahead of it, since the same moment."""
+    prioritize(machine, at)
     queue = list(dict.fromkeys(machine.queued_steps()))
     per_agent: dict[str, int] = {}
     for place, step in enumerate(queue):

@@ -107,7 +107,7 @@ class Player:
         self.finished = ""
         self._ends: list[tuple[float, int, ev.Event | ev.Signal]] = []
         self._ticket = 0
-        self.send(ev.RunStarted(0.0, "r", of.name, "", {}, {}, order=order))
+        self.send(ev.RunStarted(0.0, "r", of.name, "", {}, {}, tasks=tasks, order=order))
 
     def at(self, when: float, event: ev.Event | ev.Signal) -> None:
         self._ticket += 1
@@ -293,6 +293,8 @@ def check(scheduler: Scheduler, released: set[tuple[str, str]]) -> None:
     steps = [step for task in scheduler.state.tasks.values() for step in task.all_steps()]
     running = {step for step in steps if step.state == RUNNING}
     assert running == scheduler.state.running
+    left = (step for step in steps if not step.ended and step.items is None)
+    assert abs(scheduler.state.work - sum(step.rule.work for step in left)) < 1e-6
     assert scheduler.state.open_tasks == sum(task.parent is None for task in scheduler.state.tasks.values())
     for task in scheduler.state.tasks.values():
         assert task.left == sum(s is not None and s.state not in ENDED for s in task.steps)
