@@ -72,7 +72,9 @@ def generated(seed: int = 1) -> Iterator[Case]:
 
 def _case(name: str, complexity: float, factor: float, strength: float) -> Case:
     random = Random(name)
-    needs = _network(random, complexity)
+    # PSPLIB counts the arcs of its first and last step, which take no time, too: three each.
+    arcs = round(complexity * (STEPS + 2)) - 6
+    needs = next(n for n in iter(lambda: _network(random, arcs), None) if sum(map(len, n.values())) == arcs)
     names = list(needs)
     seconds = {one: float(random.randint(1, 10)) for one in names}
     kinds = [f"r{number}" for number in range(RESOURCES)]
@@ -88,9 +90,9 @@ def _case(name: str, complexity: float, factor: float, strength: float) -> Case:
     return Case(name, needs, seconds, uses, {kind: limit for kind, limit in limits.items() if limit})
 
 
-def _network(random: Random, complexity: float) -> dict[str, list[str]]:
-    """Three steps at the beginning, three at the end, and arcs without redundant ones until there are so many for
-    each step."""
+def _network(random: Random, arcs: int) -> dict[str, list[str]]:
+    """Three steps at the beginning, three at the end, and arcs without redundant ones until there are so many, or
+    no further one is found."""
     order = list(range(STEPS))
     above: list[set[int]] = [set() for _ in order]
     below: list[set[int]] = [set() for _ in order]
@@ -106,10 +108,8 @@ def _network(random: Random, complexity: float) -> dict[str, list[str]]:
         if not below[step]:
             room = [one for one in order[max(step + 1, 3) :] if len(above[one]) < MOST_NEEDS]
             connect(step, random.choice(room or order[STEPS - 3 :]))
-    # PSPLIB counts the arcs of its first and last step, which take no time, too: three each.
-    wanted = round(complexity * (STEPS + 2)) - 6
-    for _ in range(20_000):
-        if sum(map(len, above)) >= wanted:
+    for _ in range(1_000):
+        if sum(map(len, above)) >= arcs:
             break
         one, other = sorted(random.sample(order, 2))
         free = len(below[one]) < MOST_NEEDS and len(above[other]) < MOST_NEEDS

@@ -179,9 +179,9 @@ def page(made: Plan, answering: Mapping[str, str], rates: str = "", order: str =
     if rates:
         yield clean(f"rates          {rates}")
     for one in made.resources:
-        users = ", ".join(f"{agent} {amount:g}" for agent, amount in one.agents.items()) or "no agent uses it"
+        users = ", ".join(f"{agent} {amount}" for agent, amount in one.agents.items()) or "no agent uses it"
         alone = f"; at least {seconds(one.seconds)} for all that use it" if one.seconds else ""
-        yield clean(f"{one.name:<14} {one.limit:g} shared: {users}{alone}")
+        yield clean(f"{one.name:<14} {one.limit} shared: {users}{alone}")
     if order:
         yield clean(f"order          {order}")
     if made.uncounted:

@@ -228,12 +228,12 @@ def check_resources(program: Program) -> None:
         for name, agent in one.agents.items():
             for resource, amount in agent.uses.items():
                 if resource not in limits:
-                    fix = likely_fix(resource, limits) or f"add it to limits: {{ {resource}: {amount:g} }}"
+                    fix = likely_fix(resource, limits) or f"add it to limits: {{ {resource}: {amount} }}"
                     raise UsageError(f"{above}{name} uses {resource}, which has no limit; {fix}")
                 if amount > limits[resource]:
                     raise UsageError(
-                        f"{above}{name} uses {amount:g} of {resource}, and its limit is {limits[resource]:g}; "
-                        f"raise it with --set limits.{resource}={amount:g}"
+                        f"{above}{name} uses {amount} of {resource}, and its limit is {limits[resource]}; "
+                        f"raise it with --set limits.{resource}={amount}"
                     )
 
 

@@ -126,7 +126,7 @@ def _kind(one: AttemptStory) -> list[str]:
     if one.eased:
         parts.append(f"reduced by the budget ({one.eased})")
     if one.uses:
-        parts.append("uses " + ", ".join(f"{name} {amount:g}" for name, amount in one.uses.items()))
+        parts.append("uses " + ", ".join(f"{name} {amount}" for name, amount in one.uses.items()))
     return [*parts, "result reused"] if one.reused else parts
 
 

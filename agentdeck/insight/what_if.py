@@ -132,7 +132,7 @@ def predict_rest(run: RunSnapshot) -> tuple[float, str]:
         if most := definition.agents[name].max_parallel:
             bounds[f"limited by {name}, {most} at once"] = spent / most
     for name, spent in resource_seconds(definition, work).items():
-        bounds[f"limited by {definition.limits.resources[name]:g} of {name}"] = spent
+        bounds[f"limited by {definition.limits.resources[name]} of {name}"] = spent
     for name, value in run.limits.items():
         if isinstance(value, str) and name.rsplit(".", 1)[-1] in RATES and name.count(".") == 1:
             each = (run.calls if name.endswith(".requests") else run.tokens) * run.shares.get(name, 1.0)
@@ -176,7 +176,7 @@ def _held_by(definition: Definition, name: str, wanted: float) -> str:
     if not held:
         return ""
     most = max(definition.agents[agent].uses[name] for agent in held)
-    return f"{', '.join(held)} would start no more steps: {most:g} of {name} is used"
+    return f"{', '.join(held)} would start no more steps: {most} of {name} is used"
 
 
 def _timeout(run: RunSnapshot, agent: str, wanted: float) -> str:

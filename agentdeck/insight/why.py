@@ -242,11 +242,11 @@ class _Explainer:
         for name, amount in agent.uses.items():
             use, needed = shared[name], thousandths(amount)
             if needed > use.limit:
-                text = f"it uses {amount:g} of {name}, and the limit is {show_amount(use.limit)}"
-                return RESOURCES, f"{text}: it starts when {name} is raised to {amount:g}"
+                text = f"it uses {amount} of {name}, and the limit is {show_amount(use.limit)}"
+                return RESOURCES, f"{text}: it starts when {name} is raised to {amount}"
             if needed > use.free:
                 enough = show_amount(use.used + needed)
-                text = f"waits for {name}: {use.text}; it uses {amount:g}"
+                text = f"waits for {name}: {use.text}; it uses {amount}"
                 return RESOURCES, f"{text}, and {name}={enough} would be enough now"
         for task, step in claiming(self.view):
             name = step.why.partition(":")[0]

@@ -51,7 +51,7 @@ def _with_setting(definition: Definition, name: str, value: str) -> Definition:
         resources = {**definition.limits.resources, parts[1]: whole_where_exact(amount / 1000)}
         for one in definition.agents.values():
             if one.uses.get(parts[1], 0) > resources[parts[1]]:
-                raise ValueError(f"{one.name} uses {one.uses[parts[1]]:g} of it")
+                raise ValueError(f"{one.name} uses {one.uses[parts[1]]} of it")
         return replace(definition, limits=replace(definition.limits, resources=resources))
     if parts in (["budget", "usd"], ["budget", "tokens"]):
         bound = {parts[1]: _amount(parts[1], value)}

@@ -144,3 +144,27 @@ async def test_a_deck_with_faults_is_told_before_anything_is_launched(broken: Pa
     async with app.run_test(size=(140, 48)):
         assert "did you mean simulated?" in shown(app, "#note-deck")
         assert app.screen.query_one("#launch", Button).disabled
+
+
+async def test_shared_resources_are_limits_of_the_form(tmp_path: Path) -> None:
+    file = tmp_path / "share.yaml"
+    file.write_text(
+        "agentdeck: 1\nname: share\nlimits: { gpu: 4, mem: 1.5 }\n"
+        "agents:\n  train: { simulate: 1s, uses: { gpu: 2, mem: 1 } }\n"
+    )
+    app = Form(file)
+    async with app.run_test(size=(120, 40)) as pilot:
+        form = app.screen
+        assert form.query_one("#shared-0-gpu", Input).value == "4"
+        form.query_one("#shared-0-gpu", Input).value = "1"
+        await pilot.pause()
+        await pilot.press("ctrl+r")
+        assert app.orders == []
+        form.query_one("#shared-0-gpu", Input).value = "6"
+        form.query_one("#shared-0-mem", Input).value = "2.25"
+        await pilot.pause()
+        await pilot.press("ctrl+s")
+        await app.workers.wait_for_complete()
+        assert "limits: { gpu: 6, mem: 2.25 }" in file.read_text()
+        await pilot.press("ctrl+r")
+        assert app.orders[0] is not None

@@ -38,7 +38,8 @@ class LimitField(NamedTuple):
 
 
 class LimitRow(NamedTuple):
-    """The limits of the budget, of a provider or of an agent. `deck_bound`: a workflow may only tighten them."""
+    """The limits of the budget, of shared resources, of a provider or of an agent. `deck_bound`: a workflow may
+    only tighten them."""
 
     id: str
     name: str
@@ -57,6 +58,10 @@ class Checked:
     settings: dict[str, str] = field(default_factory=dict)
     count: int = 1
     note: str = ""
+
+
+#: Fields of one row, where there are many.
+IN_A_ROW = 4
 
 
 class LaunchForm:
@@ -83,6 +88,9 @@ class LaunchForm:
         providers = _prompted_providers(self.definition, self.deck)
         if providers or self.definition.budget is not None:
             yield _row("budget", "budget", "budget", _budget(self.definition))
+        shared = [(name, str(limit), name) for name, limit in self.definition.limits.resources.items()]
+        for first in range(0, len(shared), IN_A_ROW):
+            yield _row(f"shared-{first}", "shared", "limits", shared[first : first + IN_A_ROW])
         for i, provider in enumerate(providers):
             yield _row(f"cap-{i}", provider, provider, _caps(caps[provider]))._replace(deck_bound=True)
         for i, agent in enumerate(agents):
@@ -180,6 +188,8 @@ class LaunchForm:
                     found[f"agents.{agent}.attempts"] = made.agents[agent].retry.attempts
                 case ["agents", agent, "max_parallel"]:
                     found[name] = made.agents[agent].max_parallel
+                case ["limits", resource]:
+                    found[resource] = made.limits.resources[resource]
                 case ["budget", measure]:
                     found[name] = getattr(made.budget, measure)
                 case [provider, limit]:
@@ -190,7 +200,7 @@ class LaunchForm:
 def _row(row: str, name: str, prefix: str, limits: list[tuple[str, str, str]]) -> LimitRow:
     """A row of these limits, each given as its name, its value as text, and its unit."""
     fields = (
-        LimitField(f"{row}-{limit}", f"{prefix}.{limit.replace('attempts', 'retry')}", text, unit)
+        LimitField(f"{row}-{limit}", f"{prefix}.{'retry' if limit == 'attempts' else limit}", text, unit)
         for limit, text, unit in limits
     )
     return LimitRow(row, name, tuple(fields))
