@@ -91,6 +91,7 @@ class Fold:
 
     def _run_started(self, event: ev.RunStarted) -> None:
         self.state.run, self.state.given = event.run, event.tasks
+        self.state.look_ahead()
         self.state.program.start_in(event.order)
 
     def _run_resumed(self, event: ev.RunResumed) -> None:
@@ -120,6 +121,7 @@ class Fold:
         state = self.state
         if event.name == "workers":
             state.workers = int(event.new)
+            state.look_ahead()
             return
         if event.name in state.resources.by_name:
             assert isinstance(event.new, int | float)
@@ -168,6 +170,7 @@ class Fold:
 
     def _tasks_exhausted(self, event: ev.TasksExhausted) -> None:
         self.state.exhausted = True
+        self.state.look_ahead()
 
     def _task_ended(self, event: ev.TaskEnded) -> None:
         state = self.state

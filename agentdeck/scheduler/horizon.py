@@ -47,11 +47,13 @@ class Horizon:
         urgent."""
         state, queue = self._state, self._queue
         unopened, program = state.unopened, state.program
+        if not unopened and not queue.heap:
+            return False
         path = program.path if unopened else 0.0
         longest = max(path, queue.longest_path)
         work = state.work + unopened * program.work
-        if longest < SHARE * (work / state.workers - program.path):
-            return False  # usual while many tasks are left, and quicker than to look at all running steps
+        if max(path, queue.longest) < SHARE * max(longest, work / state.workers - program.path):
+            return False  # nothing can be urgent, whatever the running steps have done
         running = [(at - step.started_at, step.rule.work, step.path) for step in state.running]
         least = urgent_path(longest, running, work, state.workers)
         if queue.longest >= least:

@@ -127,10 +127,13 @@ class ReadyQueue:
 
     def _entry(self, step: Step, ticket: int) -> Entry:
         rule, task = step.rule, step.task
-        key = start_order(rule, task.age, step.item, task.tail, self.least)
-        if key[1] != URGENT and task.tail - rule.remaining > self.longest:
-            self.longest = task.tail - rule.remaining
-        return (*key, ticket, step)
+        path = task.tail - rule.remaining
+        if path > self.longest:
+            if path >= self.least:
+                return (*start_order(rule, task.age, step.item, task.tail, self.least), ticket, step)
+            self.longest = path
+        # As `start_order` has it for a step that is not urgent. One is made for each step, so it is written out.
+        return rule.priority, task.age, rule.rank - task.tail, rule.place, step.item, ticket, step
 
     @property
     def longest_path(self) -> float:

@@ -8,15 +8,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from agentdeck.scheduler.budget_accounts import BudgetAccounts
 from agentdeck.scheduler.program import Program, Rule
 from agentdeck.scheduler.state import WAITING, Step, Task, root_of
 from agentdeck.workflow.model import Data
 
+#: The end of a run is near when its work takes each worker so many times its longest path, or less.
+NEAR: Final = 2.5
+#: More tasks than any run has.
+NEVER: Final = 1 << 60
+
 
 class RunState:
     """What the recorded events of a run add up to.
+
+    `near`: once so many tasks were opened, the end of the run may be near (`Horizon`).
 
     Tasks that end are dropped, except those named in `keep`: they stay in `closed`, so that their steps can be
     reopened. Invariants after every event: `open_tasks` counts the open tasks of the run itself, without those
@@ -44,6 +52,7 @@ class RunState:
         self.open_tasks = 0
         self.given: int | None = None
         self.work = 0.0
+        self.near = NEVER
         self.sequential = False
         self.resources = program.shared_resources()
         self.accounts = BudgetAccounts(program.definition.budget)
@@ -78,10 +87,13 @@ class RunState:
         """How many tasks of the run are still to come, as far as is known."""
         return 0 if self.exhausted or self.given is None else max(0, self.given - self.opened)
 
-    @property
-    def several(self) -> bool:
-        """Whether the run has more than one task, and it is known how many."""
-        return (self.opened if self.exhausted else self.given or 0) > 1
+    def look_ahead(self) -> None:
+        """Set `near`, after the number of tasks or workers has changed."""
+        program, known = self.program, self.opened if self.exhausted else self.given
+        if known is None or known < 2:
+            self.near = NEVER
+        else:
+            self.near = known - int(NEAR * self.workers * program.path / max(program.work, 1e-9)) - 1
 
     def setting(self, name: str) -> tuple[Rule, str]:
         """The rule and field behind a dotted limit name. Raises KeyError where there is none."""

@@ -47,7 +47,7 @@ class Starter:
         free, requesting, dropped = self.free, reservations.requesting, False
         if free > 0 and queue.parked:
             queue.unpark()
-        if free > 0 and self._state.several and self._horizon.update(at):
+        if free > 0 and self._state.opened >= self._state.near and self._horizon.update(at):
             self._ask(min(self._state.unopened, self._most_further))
         if resources.groups:
             resources.take_turns(at)

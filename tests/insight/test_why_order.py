@@ -75,7 +75,7 @@ def compared(chance: Random) -> int:
 def prioritize(machine: Scheduler, at: float) -> None:
     """Order what is ready as if a worker became free now."""
     state, queue = machine.state, machine._queue
-    if state.several:
+    if state.opened >= state.near:
         paths = [entry[6].path for entry in queue.heap] + [state.program.path] * bool(state.unopened)
         running = [(at - step.started_at, step.rule.work, step.path) for step in state.running]
         work = state.work + state.unopened * state.program.work
