@@ -66,8 +66,13 @@ def very_different(seed: int = 1) -> Callable[[], int]:
     return lambda: 2000 if random.random() < 0.1 else 100
 
 
-def seconds(played: Played) -> float:
-    return played.log[-1].at - played.log[0].at
+def found(played: Played) -> list[int]:
+    """The numbers that were found in the second half of the run. How long a run takes depends a little on the
+    store's thread, which has no virtual time."""
+    changes = [(e.at, int(e.new)) for e in played.of(ev.LimitChanged) if e.name == "one.concurrent.now"]
+    half = (played.log[0].at + played.log[-1].at) / 2
+    before = [new for at, new in changes if at < half]
+    return [*before[-1:], *(new for at, new in changes if at >= half)]
 
 
 def test_long_answers_are_no_congestion(tmp_path: Path, fakes: dict[str, Fake]) -> None:
@@ -79,12 +84,9 @@ def test_long_answers_are_no_congestion(tmp_path: Path, fakes: dict[str, Fake]) 
 
 def test_calls_that_wait_for_their_first_token_are(tmp_path: Path, fakes: dict[str, Fake]) -> None:
     fakes["one"] = Streaming(6, very_different())  # type: ignore[assignment]
-    best = Played(tmp_path, ASK, limits="concurrent: 6", tasks=300, workers=24)
-    fakes["one"] = Streaming(6, very_different())  # type: ignore[assignment]
-    auto = Played(tmp_path, ASK, limits="concurrent: auto", tasks=300, workers=24)
-    assert seconds(auto) <= 1.15 * seconds(best)
-    changes = [e.new for e in auto.of(ev.LimitChanged) if e.name == "one.concurrent.now"]
-    assert max(changes[len(changes) // 2 :]) <= 10, "not much more than it answers at once"
+    played = Played(tmp_path, ASK, limits="concurrent: auto", tasks=300, workers=24)
+    assert played.outcome.state == "done"
+    assert 5 <= min(found(played)) <= max(found(played)) <= 10, "what it answers at once, and few that wait"
 
 
 def test_a_server_that_says_529_has_too_many(tmp_path: Path, fakes: dict[str, Fake]) -> None:
@@ -92,7 +94,7 @@ def test_a_server_that_says_529_has_too_many(tmp_path: Path, fakes: dict[str, Fa
     played = Played(tmp_path, ASK, limits="concurrent: auto", tasks=300, workers=24)
     assert played.outcome.state == "done"
     assert far.refused <= 0.1 * 300
-    assert seconds(played) <= 1.15 * 300 * (FIRST + 100 * EACH) / 6
+    assert 5 <= min(found(played)) <= max(found(played)) <= 7
 
 
 def test_what_the_headers_say_is_left_is_the_most(tmp_path: Path, fakes: dict[str, Fake]) -> None:
