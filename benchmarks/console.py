@@ -1,12 +1,15 @@
 """The console beside an engine: first paint, keys under load, what it costs the engine, what it costs at rest.
 
     python -m benchmarks.console        prints a table in Markdown
+    python -m benchmarks.console --only load rest
+    python -m benchmarks.console --only load --tasks 15000 --turns 1
 
 Everything happens in a real terminal (a pty), with the engine in a process of its own, as for an operator.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -14,7 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from statistics import median
@@ -50,6 +54,13 @@ agents:
   payment:   { simulate: { takes: 150ms, returns: 1 }, needs: extract }
   confirm:   { simulate: { takes: 100ms, returns: 1 }, needs: payment }
 """
+ASKS = """
+agentdeck: 1
+name: asks
+agents:
+  gate:  { approve: { ask: "Really?" } }
+  after: { simulate: { takes: 10ms, returns: 1 }, needs: gate }
+"""
 #: Characters that nothing else on the screen contains.
 ECHOED = "①②③④⑤⑥⑦⑧⑨⑩⑪⑫"
 WORK = """
@@ -61,16 +72,31 @@ async def speaks(ctx):
 async def quick():
     return 1
 """
+FILES = {"loaded.yaml": LOADED, "timed.yaml": TIMED, "asks.yaml": ASKS, "work.py": WORK}
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", nargs="+", choices=("paint", "beside", "rest", "stalled", "load", "panes"))
+    parser.add_argument("--tasks", type=int, default=40_000, help="tasks of the run under load")
+    parser.add_argument("--turns", type=int, default=3, help="turns under load")
+    given = parser.parse_args()
+    parts: dict[str, Callable[[Path], list[tuple[str, str, str]]]] = {
+        "paint": first_paint,
+        "beside": beside,
+        "rest": at_rest,
+        "stalled": stalled,
+        "load": partial(under_load, tasks=given.tasks, turns=given.turns),
+        "panes": lambda _: panes.measure(),
+    }
+    rows: list[tuple[str, str, str]] = []
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
         folder = Path(name)
-        (folder / "loaded.yaml").write_text(LOADED)
-        (folder / "timed.yaml").write_text(TIMED)
-        (folder / "work.py").write_text(WORK)
-        rows = [*first_paint(folder), *beside(folder), *at_rest(folder), *stalled(folder), *under_load(folder)]
-    rows += panes.measure()
+        for file, text in FILES.items():
+            (folder / file).write_text(text)
+        for part in given.only or parts:
+            rows += parts[part](folder)
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     print("| the console | measured | reach |")
     print("|---|---|---|")
     for what, measured, reach in rows:
@@ -208,18 +234,34 @@ def stalled(folder: Path) -> list[tuple[str, str, str]]:
     return [("terminal stalled for 10 s", f"the run takes {late / alone:.3f} × as long", "1")]
 
 
-def at_rest(folder: Path) -> list[tuple[str, str, str]]:
-    """Processor time on the first screen, when nothing happens."""
-    terminal = Terminal([*cli()], env=env(folder), folder=folder)
+def at_rest(folder: Path, seconds: float = 30.0) -> list[tuple[str, str, str]]:
+    """Processor time and wake-ups when nothing happens: on the first screen, on a run that is over, and on one
+    that waits for an approval."""
+    seconds_of(run([*cli(), "run", "timed.yaml", "--run-id", "over", "--json"], folder))
+    rows = [resting(folder, "first screen", [*cli()], "Launch", seconds)]
+    waiting = run([*cli(), "run", "asks.yaml", "--run-id", "waits", "--wait"], folder)
     try:
-        terminal.wait_for("Launch")
-        terminal.drain(3.0)
-        before = terminal.cpu()
-        terminal.drain(20.0)
-        share = (terminal.cpu() - before) / 20
+        for what, name, text in (("a run that is over", "over", "done"), ("a run that waits", "waits", "asking")):
+            call = [sys.executable, "-c", OPEN + f"DeckApp(Path('deck.db'), run={name!r}).run()"]
+            rows.append(resting(folder, what, call, text, seconds))
+    finally:
+        waiting.kill()
+        waiting.wait()
+    return rows
+
+
+def resting(folder: Path, what: str, command: Sequence[str], text: str, seconds: float) -> tuple[str, str, str]:
+    """What the console takes in so many seconds, five seconds after this text was painted."""
+    terminal = Terminal(command, env=env(folder), folder=folder)
+    try:
+        terminal.wait_for(text)
+        terminal.drain(5.0)
+        cpu, switches = terminal.cpu(), terminal.switches()
+        terminal.drain(seconds)
+        share, wakes = (terminal.cpu() - cpu) / seconds, (terminal.switches() - switches) / seconds
     finally:
         terminal.close()
-    return [("at rest", f"{share:.1%} of one core", "≤ 1 %")]
+    return f"at rest, {what}", f"{share:.1%} of one core, {wakes:.0f} wake-ups a second", "≤ 1 %"
 
 
 def cli() -> list[str]:

@@ -79,9 +79,15 @@ class Terminal:
         return size
 
     def cpu(self) -> float:
-        """Processor seconds that the program has used."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Processor seconds that the threads of the program have used."""
+        threads = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
+
+    def switches(self) -> int:
+        """How often threads of the program waited for something, and were woken."""
+        threads = Path(f"/proc/{self.process.pid}/task").iterdir()
+        lines = (line for thread in threads for line in (thread / "status").read_text().splitlines())
+        return sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
 
     def text(self) -> bytes:
         """The last of what was painted, without what moves and colours it."""

@@ -13,12 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from textual import events
 from textual.app import App
 from textual.command import Provider
 from textual.screen import Screen
 
 from agentdeck.console import gc_tuning
 from agentdeck.console.actions import bindings, load_keymap
+from agentdeck.console.key_priority import KEYS
+from agentdeck.console.key_queue import KeyQueue
 from agentdeck.console.palette import Palette, PaletteEntries
 from agentdeck.console.process_exit import DaemonExecutor, end_on_hangup
 from agentdeck.console.themes import COLOURLESS, DEFAULT, BrokenTheme, Themes, config_folder
@@ -77,6 +80,7 @@ class DeckApp(App[None]):
         self.failure: Exception | None = None
         self.engines = {engine.run: engine} if engine is not None else {}
         self.reminder = reminder
+        self._keys = KeyQueue(self, super().on_event)
         self._unused = {"p", "t", "?"} if reminder else set()
         self._open, self._run = open, engine.run if engine is not None else run
         self._themes = Themes()
@@ -109,6 +113,9 @@ class DeckApp(App[None]):
         self.set_timer(SETTLED, gc_tuning.set_aside)
         self.set_timer(SETTLED, self._look)
         self.set_interval(LOOK, self._look)
+
+    def on_unmount(self) -> None:
+        gc_tuning.restore()
 
     # Runs ---------------------------------------------------------------------------------------------------
 
@@ -208,6 +215,20 @@ class DeckApp(App[None]):
                 send(self.db, run, RunCommand(verb, {}), current_author("console"))
         self.call_from_thread(self.exit)
 
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Key) and not event.is_forwarded:
+            KEYS.pressed()
+            await self._keys.add(event)
+        else:
+            await super().on_event(event)
+
+    async def on_key_handled(self) -> None:
+        await self._keys.handled()
+
+    async def take_keys(self) -> None:
+        """Handle the keys that were typed while the screen read its rows."""
+        await self._keys.pass_on()
+
     def notify(self, message: str, *, markup: bool = False, **options: Any) -> None:
         """Show a toast. Texts of agents and files are in it: it is never read as markup."""
         super().notify(message, markup=False, **options)
@@ -215,6 +236,8 @@ class DeckApp(App[None]):
     # Files that are edited while the console is open --------------------------------------------------------
 
     def _look(self) -> None:
+        if not KEYS.waits:
+            gc_tuning.collect()
         self._read_themes()
         self._read_keymap()
         faults, self._faults = self._faults, []

@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from agentdeck.console.key_priority import KEYS
 from agentdeck.errors import AgentdeckError
 from agentdeck.scheduler.events import Event
 from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.log_follower import EventBatch, LogFollower
-from agentdeck.store.reader import PAGE, LogLine, Reader
+from agentdeck.store.reader import LogLine, Reader
 from agentdeck.store.reservations import in_use
 from agentdeck.store.run_list import RunRow
 from agentdeck.store.view_snapshots import restore_view
@@ -26,8 +27,12 @@ from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Definition, restored
 
 LOOK = 0.05  # seconds between two looks while nothing is new
+QUIET = 2.0  # seconds without anything new after which looks are rarer
+QUIET_LOOK = 0.2  # seconds between two looks then
+KEY_WAITS = 0.1  # a look waits for keys no longer than this after the last one
 REST = 0.4  # the same for a run that is over: a retry may still reopen steps of it
 ROW = 0.5  # seconds after which the run's row is read again although nothing was written: its owner may have died
+PAGE = 500  # events and lines of one look: decoding them holds the interpreter, in turns with the loop
 AHEAD = 40_000  # events and lines that may be read and not yet folded
 CHUNK = 64  # events or lines between two checks of the clock
 
@@ -81,6 +86,7 @@ class Feed(StoreTask):
     is there; `definition` comes with it, and `view`, to fold into: events before a snapshot are in it already.
     `fault` says why the store cannot be read now, empty while it can.
     `calls` is the current use of the provider limits that `windows` names, while a process executes the run.
+    `on_news` is called when something new was read, after a while in which nothing was.
     """
 
     def __init__(self, db: Path, run: str) -> None:
@@ -92,11 +98,12 @@ class Feed(StoreTask):
         self.known = 0
         self.windows: Mapping[str, float] = {}
         self.calls: Mapping[str, float] = {}
+        self.on_news: Callable[[], None] = lambda: None
         self._db = db
         self._events: deque[tuple[int, Event]] = deque()
         self._lines: deque[LogLine] = deque()
         self._log = LogFollower(run)  # used in the reader's thread, by one look at a time
-        self._looked = time.monotonic()
+        self._looked = self._news = time.monotonic()
         self._row_read = 0.0
 
     # Taking what was read -----------------------------------------------------------------------------------
@@ -138,8 +145,8 @@ class Feed(StoreTask):
         async with AsyncReader(self._db) as store:
             while True:
                 more = False
-                if self.waiting > AHEAD:
-                    await asyncio.sleep(LOOK)
+                if self.waiting > AHEAD or (KEYS.waits and time.monotonic() - self._looked < KEY_WAITS):
+                    await asyncio.sleep(LOOK / 2)
                     continue
                 try:
                     more = await self._look(store)
@@ -147,7 +154,14 @@ class Feed(StoreTask):
                 except AgentdeckError as error:
                     self.fault = str(error)
                 if not more:
-                    await asyncio.sleep(LOOK if self.fault or self._is_alive else REST)
+                    await asyncio.sleep(self._pause)
+
+    @property
+    def _pause(self) -> float:
+        """Seconds until the next look."""
+        if not self._is_alive and not self.fault:
+            return REST
+        return QUIET_LOOK if self._looked - self._news > QUIET else LOOK
 
     @property
     def _is_alive(self) -> bool:
@@ -169,6 +183,10 @@ class Feed(StoreTask):
         self.row = found.row
         self._events.extend(found.events.numbered())
         self._lines.extend(found.lines)
+        if found.events.events or found.lines:
+            was_quiet, self._news = self._looked - self._news > QUIET, time.monotonic()
+            if was_quiet:
+                self.on_news()
         return found.is_full_page
 
 
@@ -197,5 +215,5 @@ def _look(
             calls = in_use(reader, windows, time.time())
     if row is None or not written:
         return Found(row, definition, view, known, calls, EventBatch(run, log.event + 1, ()))
-    events, lines = log.read_page(reader)
+    events, lines = log.read_page(reader, PAGE)
     return Found(row, definition, view, max(known, events.last), calls, events, lines)

@@ -8,9 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast, runtime_checkable
 
 from rich.text import Text
+from textual import on
 from textual.app import ComposeResult
 from textual.command import CommandInput, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.fuzzy import FuzzySearch
+from textual.widgets import Input
+from textual.worker import Worker
 
 from agentdeck.console.form_fields import TextEntry
 from agentdeck.errors import AgentdeckError
@@ -57,13 +60,31 @@ class PaletteInput(CommandInput, TextEntry):
 
 
 class Palette(CommandPalette):
-    """Textual's palette with this input line."""
+    """Textual's palette with this input line. Enter waits for the results of what was typed: the list shows those
+    of the text before until then."""
 
     def compose(self) -> ComposeResult:
         for widget in super().compose():
             if isinstance(widget, CommandInput):
                 widget = PaletteInput(placeholder=self._placeholder, select_on_focus=False)
             yield widget
+
+    @on(Input.Submitted)
+    def _wait_for_results(self, event: Input.Submitted) -> None:
+        if self._searches():
+            event.stop()
+            event.prevent_default()
+            self.run_worker(self._choose_found(), name="enter", group="enter", exclusive=True)
+
+    async def _choose_found(self) -> None:
+        while searches := self._searches():
+            await asyncio.wait({asyncio.ensure_future(search.wait()) for search in searches})
+        self._select_or_command()
+
+    def _searches(self) -> list[Worker[object]]:
+        """The searches that have not ended: of what was typed last, and those that it replaced."""
+        group = self._GATHER_COMMANDS_GROUP
+        return [one for one in self.app.workers if one.group == group and not one.is_finished]
 
 
 class PaletteEntries(Provider):

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from textual.containers import Container
 
 if TYPE_CHECKING:
+    from textual.timer import Timer
+
     from agentdeck.console.feed import Feed
     from agentdeck.console.graph.pane import GraphPane
     from agentdeck.store.reader import LogLine
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
 
 # Importing these takes longer than showing the first screen, which uses none of them.
 
-EVERY = 0.05
-EVERY_FIFTH = 5  # only each fifth time, once all events are read
+READING = 0.05  # seconds between two looks while the run's events are read
+LIVE = 0.25  # the same once all are read
+ENDED = 1.0  # the same for a run that has ended: a retry may still reopen steps of it
 FOLD = 0.01  # seconds of folding events at a time
 LINES = 10  # log lines that are shown
 
@@ -37,11 +40,8 @@ class RunPreview(Container):
         self._graph: GraphPane | None = None
         self._drawn: object = None
         self._caught_up = False
-        self._looks = 0
+        self._next: Timer | None = None
         self.lines: deque[LogLine] = deque(maxlen=LINES)
-
-    def on_mount(self) -> None:
-        self.set_interval(EVERY, self._look)
 
     async def on_unmount(self) -> None:
         if self._feed is not None:
@@ -62,6 +62,7 @@ class RunPreview(Container):
             self._feed = Feed(db, run)
             self._caught_up = False
             self._feed.start()
+            self._look()
 
     @property
     def reading(self) -> str:
@@ -77,15 +78,18 @@ class RunPreview(Container):
         if self._feed is not None:
             self._feed.stop()
             self._feed = None
+        if self._next is not None:
+            self._next.stop()
+            self._next = None
 
     def _look(self) -> None:
-        """Read new events, and draw them; less often when all are read."""
-        self._looks += 1
-        if not self._caught_up or not self._looks % EVERY_FIFTH:
-            self.draw()
+        """Draw now, and from time to time until `stop`."""
+        self.draw()
+        ended = self._view is not None and self._view.ended is not None
+        self._next = self.set_timer(READING if not self._caught_up else ENDED if ended else LIVE, self._look)
 
     def draw(self) -> None:
-        """Read new events, and draw them."""
+        """Fold new events, and draw them."""
         feed = self._feed
         if feed is None or feed.definition is None:
             return

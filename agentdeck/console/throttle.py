@@ -33,10 +33,11 @@ class Throttle:
 
 FRAME = 0.05
 SLOWEST = 0.5
-IDLE = 0.1  # seconds between two frames of a live run from which nothing comes
-IDLE_AFTER = 40  # frames without a new event
-BUSY = 0.3  # share of the processor's time that the loop may take before there are half as many frames
-HALF = 0.1
+IDLE = 0.5  # seconds between two frames of a run from which nothing comes
+IDLE_AFTER = 2.0  # seconds without a new event
+BUSY = 0.3  # share of the processor's time that the loop may take before there are fewer frames
+MANY = 1000.0  # events in a second above which numbers change faster than they can be read
+CROWDED = 0.15  # seconds between two frames where the loop is busy or so many events arrive
 COST = 0.008  # processor seconds that a frame may take before there are fewer of them
 
 
@@ -45,27 +46,29 @@ class FrameRate:
 
     def __init__(self) -> None:
         self.interval = FRAME
-        self._idle_frames = self._events = 0
-        self._cpu = self._clock = 0.0
+        self._crowded = False
+        self._events = 0
+        self._cpu = self._clock = self._news = 0.0
 
-    def after_frame(self, cost: float, events: int, *, ended: bool) -> None:
+    def after_frame(self, cost: float, events: int, *, cpu: float, clock: float) -> None:
         """Choose the interval, after a frame that took `cost` processor seconds. `events` counts all that were
-        taken in so far."""
-        self._idle_frames = 0 if events != self._events else self._idle_frames + 1
-        self._events = events
-        cpu, clock = time.thread_time(), time.monotonic()
-        busy = (cpu - self._cpu) / max(0.001, clock - self._clock)
-        self._cpu, self._clock = cpu, clock
+        taken in so far, `cpu` is the processor time of the loop, `clock` a monotonic time."""
+        elapsed = max(0.001, clock - self._clock)
+        busy, pace = (cpu - self._cpu) / elapsed, (events - self._events) / elapsed
+        if events != self._events or not self._clock:
+            self._news = clock
+        self._events, self._cpu, self._clock = events, cpu, clock
+        self._crowded = pace > MANY or busy > (BUSY / 2 if self._crowded else BUSY)
         if cost > COST:
             self.interval = min(SLOWEST, self.interval * 1.5)
-        elif self._idle_frames > IDLE_AFTER:
-            self.interval = SLOWEST if ended else IDLE
-        elif busy > BUSY:
-            self.interval = max(self.interval, HALF)
-        elif cost < COST / 2 and busy < BUSY / 2:
+        elif clock - self._news > IDLE_AFTER:
+            self.interval = IDLE
+        elif self._crowded:
+            self.interval = max(self.interval, CROWDED)
+        elif cost < COST / 2:
             self.interval = FRAME
 
-    def key_pressed(self) -> None:
-        """Draw at the full rate again: the operator is doing something."""
-        self._idle_frames = 0
-        self.interval = FRAME
+    def wake(self, clock: float) -> None:
+        """Draw at the full rate again: the operator does something, or something has happened."""
+        self._news = clock
+        self.interval = min(self.interval, CROWDED if self._crowded else FRAME)

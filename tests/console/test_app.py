@@ -224,13 +224,7 @@ async def test_the_palette_finds_actions_and_runs(recorded: tuple[Path, Outcome]
     app = DeckApp(recorded[0])
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: isinstance(app.screen, DeckScreen))
-        await pilot.press("colon")
-        await pilot.pause(0.1)
-        await pilot.press(*recorded[1].run)
-        await pilot.pause(0.4)
-        await pilot.press("enter")
-        await pilot.pause(0.1)
-        await pilot.press("enter")
+        await pilot.press("colon", *recorded[1].run, "enter")
         await until(pilot, lambda: isinstance(app.screen, RunScreen))
 
 

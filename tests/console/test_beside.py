@@ -141,7 +141,7 @@ class Stage:
 def stage(tmp_path: Path) -> Iterator[Stage]:
     one = Stage(tmp_path)
     try:
-        one.until(lambda: one.holding, "the step that waits runs")
+        one.until(lambda: one.holding and "holds" in one.shown(), "the step that waits runs, and is shown")
         yield one
     finally:
         one.end()

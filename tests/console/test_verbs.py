@@ -10,9 +10,10 @@ import pytest
 from textual.widgets import Input, Static
 
 from agentdeck.console.app import DeckApp
+from agentdeck.console.palette import Palette
 from agentdeck.console.pane import PaneName, Selection
 from agentdeck.console.screens.answer import ApprovalForm
-from agentdeck.console.screens.dialogs import Confirm, LiveSentence, TextDialog
+from agentdeck.console.screens.dialogs import LiveSentence, TextDialog
 from agentdeck.console.screens.letters import LettersScreen
 from agentdeck.console.screens.run import RunScreen
 from agentdeck.console.status_lines import Notice
@@ -132,11 +133,13 @@ async def test_tasks_are_hurried_and_cancelled_steps_too_and_an_agent_is_held(tm
 async def test_why_and_the_whole_story_of_a_step_that_runs(tmp_path: Path) -> None:
     async with steered(tmp_path, SHIP) as deck:
         pilot = deck.pilot
-        await deck.until(lambda: deck.state("slow") == "running")
+        await deck.until(lambda: deck.state("slow") == "running" and deck.state("sign") == "running")
         deck.select("tell")
         await pilot.press("w")
         await deck.until(lambda: isinstance(deck.app.screen, LiveSentence))
-        assert "waits for slow (running for" in str(deck.app.screen.text.render())  # type: ignore[attr-defined]
+        sentence = deck.app.screen
+        assert isinstance(sentence, LiveSentence)
+        await deck.until(lambda: "waits for slow (running for" in str(sentence.text.render()))
         await pilot.press("enter")
         await deck.until(lambda: isinstance(deck.app.screen, StepDetail))
         await pilot.press("escape")
@@ -144,8 +147,8 @@ async def test_why_and_the_whole_story_of_a_step_that_runs(tmp_path: Path) -> No
 
         await pilot.press("exclamation_mark")
         await deck.until(lambda: deck.screen.panes.selection == Selection("sign", "1", "sign"))
-        await pilot.pause(0.1)
-        assert "1 of 1: sign of task 1 waits for an approval" in deck.screen.query_one(Notice).render_line(0).text
+        wanted = "1 of 1: sign of task 1 waits for an approval"
+        await deck.until(lambda: wanted in deck.screen.query_one(Notice).render_line(0).text)
 
 
 FAILS = """
@@ -266,13 +269,10 @@ async def test_verbs_are_typed_with_their_arguments(tmp_path: Path) -> None:
             titles = [found.title for found in deck.screen.typed(text)]
             assert titles, text
             await pilot.press("colon")
-            await pilot.pause(0.1)
+            await deck.until(lambda: isinstance(deck.app.screen, Palette))
             deck.app.screen.query_one(Input).value = text
-            await pilot.pause(0.4)
             await pilot.press("enter")
-            await pilot.pause(0.1)
-            if deck.app.screen is not deck.screen and not isinstance(deck.app.screen, Confirm):
-                await pilot.press("enter")
+            await deck.until(lambda: not isinstance(deck.app.screen, Palette))
 
         await type_("workers 3")
         await deck.until(lambda: view.workers == 3)
@@ -337,13 +337,12 @@ async def test_every_pane_opens_the_story_of_a_step_of_a_recorded_run(recorded: 
 async def test_a_run_that_cannot_be_taken_up_says_why(tmp_path: Path) -> None:
     text = FAILS.replace("TAKES", "2ms")
     async with steered(tmp_path, text, tasks=1) as deck:
-        pilot, screen = deck.pilot, deck.screen
+        screen = deck.screen
         await deck.until(lambda: screen.view.state == "failed" and screen.live.feed.row is not None)
         await deck.until(lambda: deck.app.engines[screen.run].ended is not None)
         screen.start_engine(lambda: engine_process.retry(deck.db, screen.run, ("--agent", "nobody")))
         await deck.until(lambda: deck.app.engines[screen.run].ended == 2)
-        await pilot.pause(0.6)
-        assert "no agent nobody" in screen.query_one(Notice).render_line(0).text
+        await deck.until(lambda: "no agent nobody" in screen.query_one(Notice).render_line(0).text)
 
 
 async def test_a_run_whose_engine_is_killed_is_interrupted_and_goes_on(tmp_path: Path) -> None:

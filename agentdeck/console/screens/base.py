@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from textual import events
 from textual.containers import VerticalScroll
 from textual.screen import Screen
+from textual.timer import Timer
 from textual.widgets import Static
 
 from agentdeck.console.actions import bindings
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from agentdeck.store.command_client import CommandAnswer
 
 LEAST = (60, 16)
+PATIENCE = 1.0  # seconds for which keys wait for rows: a store may hang
 
 
 class ConsoleApp(Protocol):
@@ -48,6 +50,9 @@ class ConsoleApp(Protocol):
     def use_theme(self, name: str) -> None:
         """Choose a theme, for later sessions too."""
 
+    async def take_keys(self) -> None:
+        """Handle the keys that were typed while the screen read its rows."""
+
 
 class ScrollPage(VerticalScroll, inherit_bindings=False):
     """A vertical scroll whose keys are actions of the registry."""
@@ -68,8 +73,26 @@ class SizedScreen(Screen[None]):
     }
     """
 
+    _awaited: Timer | None = None
+
     def on_mount(self) -> None:
         self.mount(Static(id="too-small", markup=False))
+
+    def await_rows(self) -> None:
+        """Let keys wait until `rows_are_read`, but not for longer than PATIENCE."""
+        self._awaited = self.set_timer(PATIENCE, self.rows_are_read)
+
+    def rows_are_read(self) -> None:
+        """Handle the keys that were typed meanwhile, in order, and those to come at once."""
+        if self._awaited is not None:
+            self._awaited.stop()
+            self._awaited = None
+            self.app.call_later(self.console_app.take_keys)
+
+    @property
+    def reads_rows(self) -> bool:
+        """Whether the rows that keys act on are being read."""
+        return self._awaited is not None
 
     def poll(self, interval: float, read: Callable[[], object]) -> None:
         """Call `read` so often, in seconds, while no other screen covers this one."""

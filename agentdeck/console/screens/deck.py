@@ -95,6 +95,7 @@ class DeckScreen(SizedScreen):
         self.query_one(RunPreview).display = False
         self.app.theme_changed_signal.subscribe(self, lambda _: self._show_page(again=True))
         self.poll(LOOK, self._read)
+        self.await_rows()
         self.call_after_refresh(self._read)
 
     def on_screen_suspend(self) -> None:
@@ -147,6 +148,7 @@ class DeckScreen(SizedScreen):
             shown.show(rows, self._first_key)
             self._first_key = None
         self._show_page(again=changed)
+        self.rows_are_read()
 
     def _rows(self) -> Iterator[ListRow]:
         from agentdeck.console import summary_text
@@ -214,6 +216,8 @@ class DeckScreen(SizedScreen):
     def _draw(self) -> None:
         """The graph of what is selected, where there is room for it."""
         self._draw_timer = None
+        if not self.is_current:
+            return  # another screen covers it: drawn when it is shown again
         entry, preview, key = self._entry, self.query_one(RunPreview), self.query_one(RowList).key
         run = key[4:] if key.startswith("run:") else ""
         definition = entry.definition if entry is not None else None

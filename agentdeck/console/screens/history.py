@@ -70,6 +70,7 @@ class HistoryScreen(SizedScreen):
     def on_mount(self) -> None:
         self.query_one(RowList).focus()
         self.poll(AGAIN, self._fresh)
+        self.await_rows()
         self._read(again=True)
 
     def on_unmount(self) -> None:
@@ -121,6 +122,7 @@ class HistoryScreen(SizedScreen):
             self._runs += found
             shown.add([_row(run) for run in found])
             gc_tuning.set_aside()
+        self.rows_are_read()
         shown.border_subtitle = f"{len(self._runs):,}{'+' if self._more else ''} runs"
 
     @property

@@ -107,6 +107,7 @@ class LettersScreen(SizedScreen):
         self._store = AsyncReader(self.console_app.db)
         self._causes.focus()
         self.poll(AGAIN, self._look)
+        self.await_rows()
         self._look()
 
     async def on_unmount(self) -> None:
@@ -130,6 +131,7 @@ class LettersScreen(SizedScreen):
             return
         if fault:
             self.notify(clean(fault), title="store", severity="error")
+            self.rows_are_read()
             return
         self._report_ended({letter.id for letter in found})
         if found != self.letters or not self._shown:
@@ -141,6 +143,7 @@ class LettersScreen(SizedScreen):
             self.causes.set_rows(sorted(causes, key=lambda one: -len(one.letters)))
             self._causes.refresh_lines()
             self._choose()
+        self.rows_are_read()
 
     @property
     def cause(self) -> Cause | None:

@@ -15,6 +15,7 @@ from agentdeck.console import gc_tuning
 from agentdeck.console.actions import bindings
 from agentdeck.console.feed import Feed
 from agentdeck.console.graph.pane import GraphPane
+from agentdeck.console.key_priority import KEYS, REPAINT
 from agentdeck.console.log.tiles import LogTiles
 from agentdeck.console.pane import PaneName
 from agentdeck.console.panes.header import Header
@@ -29,6 +30,7 @@ from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Data
 
 BEHIND = 0.2  # seconds between two frames of a run that is being caught up with
+AT_LATEST = 0.3  # a frame waits for keys no longer than this after the last one
 COVERED = 1.0  # the same for a run behind a dialog: the whole screen is then painted each time
 OLD = 2.0  # seconds after which the age of what is shown is said
 FAILED = {"run": "The run stopped", "resume": "Resume failed", "retry": "Retry failed"}
@@ -53,6 +55,7 @@ class RunScreen(SizedScreen):
         self._rate = FrameRate()
         self._interval = 0.0
         self._frame_timer: Timer | None = None
+        self._after_key: Timer | None = None
         self._drawn_at = self._resumed_at = 0.0
         self._hint, self._hint_until = "", 0.0
         self._limits: dict[str, Data] = {}
@@ -71,6 +74,7 @@ class RunScreen(SizedScreen):
         yield Footer()
 
     def on_mount(self) -> None:
+        self.live.feed.on_news = self._wake
         self.live.feed.start()
         self._set_frame_timer()
 
@@ -102,7 +106,11 @@ class RunScreen(SizedScreen):
         if self._limits != self.view.limits:
             self._limits = dict(self.view.limits)
             feed.windows = windows(self.view)
-        if not self.is_current or time.monotonic() - self._drawn_at < self._least_interval(self.live.late > LATE):
+        since = time.monotonic() - self._drawn_at
+        if not self.is_current or since < self._least_interval(self.live.late > LATE):
+            return
+        if KEYS.waits and since < AT_LATEST:
+            self._draw_after_key()
             return
         began = time.thread_time()
         self._drawn_at = time.monotonic()
@@ -112,8 +120,15 @@ class RunScreen(SizedScreen):
         self.tick_panes(caught_up=self.live.caught_up)
         self.panes.update_breadcrumb()
         self.query_one(Notice).show(*self._notice(feed))
-        self._rate.after_frame(time.thread_time() - began, self.live.taken, ended=self.view.ended is not None)
+        cpu, clock = time.thread_time(), time.monotonic()
+        self._rate.after_frame(cpu - began, self.live.taken, cpu=cpu, clock=clock)
         self._set_frame_timer()
+
+    def _draw_after_key(self) -> None:
+        """Draw once the key that was pressed last is painted, and not at the next frame, which may be far off."""
+        if self._after_key is not None:
+            self._after_key.stop()
+        self._after_key = self.set_timer(REPAINT, self.frame)
 
     def _least_interval(self, late: bool) -> float:
         """Seconds between two drawn frames, at least."""
@@ -130,7 +145,11 @@ class RunScreen(SizedScreen):
                 pane.show_placeholder(self.panes.header.reading_text)
 
     def on_key(self, event: events.Key) -> None:
-        self._rate.key_pressed()
+        self._wake()
+
+    def _wake(self) -> None:
+        """Return to the full frame rate."""
+        self._rate.wake(time.monotonic())
         self._set_frame_timer()
 
     def _update_header(self, feed: Feed) -> None:
@@ -214,6 +233,8 @@ class RunScreen(SizedScreen):
         if name == "limits":
             self.console_app.used("t")
         self.panes.show(name)
+        if self.live.caught_up:
+            self.panes[name].tick(self.view, self.live.now)  # its rows, for the key that is pressed next
 
     def action_up(self) -> None:
         if not self.panes.go_up():
