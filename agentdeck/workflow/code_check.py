@@ -25,18 +25,33 @@ def check_code(
     positions: Mapping[Path_, Place] = MappingProxyType({}),
     file: str = "<workflow>",
     seen: set[Path] | None = None,
+    resources: Mapping[str, float] | None = None,
 ) -> list[Issue]:
     """A fault for every agent whose module does not import, whose function is missing, or takes what the workflow
-    does not give; a warning for what is given and not taken. Sub-workflows that were `seen` are left out."""
+    does not give; a warning for what is given and not taken. Sub-workflows that were `seen` are left out.
+    `resources` are those of the outermost workflow: no agent may use more of one."""
     issues: list[Issue] = []
     seen = set() if seen is None else seen
+    resources = definition.limits.resources if resources is None else resources
     for name, agent in definition.agents.items():
         if isinstance(agent.does, SubWorkflow):
-            issues += _below(folder / agent.does.file, str(Path(file).parent / agent.does.file), seen)
+            below = str(Path(file).parent / agent.does.file)
+            issues += _below(folder / agent.does.file, below, seen, resources)
         with_code = AgentWithCode(agent, definition, folder, functions.get(name), positions, file)
         issues += kind_of(agent).check_code(with_code)
         issues += _retry_rule(with_code, functions)
+        issues += _beyond(with_code, resources)
     return issues
+
+
+def _beyond(agent: AgentWithCode, resources: Mapping[str, float]) -> Iterator[Issue]:
+    """A fault for each resource of which the agent uses more than the outermost workflow has."""
+    for name, amount in agent.agent.uses.items():
+        if amount > resources.get(name, amount):
+            what = (
+                f"{agent.agent.name} uses {amount} of {name}, and the workflow that runs it has {resources[name]}"
+            )
+            yield agent.issue(what, f"raise limits.{name} there, or use less", "uses", name)
 
 
 def _retry_rule(agent: AgentWithCode, functions: Mapping[str, Callable[..., Any]]) -> Iterator[Issue]:
@@ -55,7 +70,7 @@ def _retry_rule(agent: AgentWithCode, functions: Mapping[str, Callable[..., Any]
             yield agent.issue(f"{target} is {kind(rule)}, not a function", "", "retry", "on")
 
 
-def _below(path: Path, shown: str, seen: set[Path]) -> list[Issue]:
+def _below(path: Path, shown: str, seen: set[Path], resources: Mapping[str, float]) -> list[Issue]:
     """The same for a sub-workflow, once for all agents that use it."""
     resolved = path.resolve()
     if resolved in seen:
@@ -66,4 +81,4 @@ def _below(path: Path, shown: str, seen: set[Path]) -> list[Issue]:
     except InvalidFile as error:
         return list(error.issues)
     folder = inner.definition.folder or resolved.parent
-    return check_code(inner.definition, folder, inner.functions, inner.positions, shown, seen)
+    return check_code(inner.definition, folder, inner.functions, inner.positions, shown, seen, resources)

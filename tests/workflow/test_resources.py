@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from agentdeck.workflow.check import check
 from agentdeck.workflow.loader import loads
 from agentdeck.workflow.model import plain, restored
 from agentdeck.workflow.units import show_amount, thousandths
@@ -72,6 +75,16 @@ def test_a_resource_that_no_agent_uses_may_be_meant_as_a_provider() -> None:
         (3, "no agent uses the resource openai", "for a provider write openai: { concurrent: 4 }")
     ]
     assert not warnings(shared("{ gpu: 4 }", "a: { workflow: inner.yaml }"))  # one of its agents may use it
+
+
+def test_a_sub_workflow_may_not_use_more_than_the_workflow_that_runs_it_has(tmp_path: Path) -> None:
+    inner, outer = tmp_path / "inner.yaml", tmp_path / "outer.yaml"
+    inner.write_text(shared("{ gpu: 8 }", "scan: { simulate: 1s, uses: { gpu: 4 } }"))
+    outer.write_text(shared("{ gpu: 2 }", "review: { workflow: inner.yaml }"))
+    told = "scan uses 4 of gpu, and the workflow that runs it has 2; raise limits.gpu there, or use less"
+    assert [str(issue) for issue in check(outer)] == [f"{inner}:5:33: {told}"]
+    outer.write_text(agents("review: { workflow: inner.yaml }"))
+    assert not check(outer)
 
 
 def test_amounts_are_whole_thousandths() -> None:
