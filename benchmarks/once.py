@@ -62,7 +62,7 @@ def measure(who: str, what: str) -> dict[str, float]:
         tasks = FEWER.get((who, load), tasks)
         timed = load == "timed"
         takes = TAKES if timed else dict.fromkeys(needs, 0.0) if what.endswith("-yield") else {}
-        WHO[who](needs, 1, workers, None, {})  # what the first use imports and compiles is in no figure
+        WHO[who](ORDER, 1, workers, None, {})  # what the first use imports and compiles is in no figure
         gc.collect()  # nor is what it left behind
         before = _peak_mb()
         run = (MAKESPAN if timed else WHO)[who]

@@ -237,14 +237,17 @@ class AttemptRunner:
     ) -> None:
         """Run the verb. Where it fails, the agent's own rule says whether that is worth another attempt."""
         assert agent.retry_rule is not None
+        error: Exception
         try:
             await self._run_verb(verb, context, step, agent, outcome)
+            return
         except Deferred:
             raise
-        except Exception as error:
-            raised = error.exception if isinstance(error, StepError) else error
-            fault = fault_of(error, "expression")
-            outcome.fail(error, await agent.retry_rule.judge(fault, _id_of(context), context.log, raised))
+        except Exception as caught:
+            error = caught
+        raised = error.exception if isinstance(error, StepError) else error
+        fault = fault_of(error, "expression")
+        outcome.fail(error, await agent.retry_rule.judge(fault, _id_of(context), context.log, raised))
 
     async def _run_verb(
         self, verb: Verb, context: AttemptContext, step: Step, agent: PreparedAgent, outcome: _Outcome

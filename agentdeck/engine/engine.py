@@ -15,6 +15,7 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
+from anyio.abc import TaskGroup
 
 from agentdeck.agents.verb import NOW
 from agentdeck.engine.adaptive_mode import AdaptiveMode
@@ -43,8 +44,6 @@ from agentdeck.workflow.model import Data
 #: Seconds for which a worker goes from one attempt to the next before it yields to the event loop, unless an
 #: attempt has done that.
 SLICE = 0.002
-#: Seconds after which attempts that ignore their cancellation are abandoned.
-PATIENCE = 1.0
 #: Records not yet on disk above which workers wait: with large results, 25 MB of them.
 BACKLOG = 50_000
 #: The same, above which no more tasks are opened than there are workers: the disk is far behind.
@@ -117,38 +116,43 @@ class Engine:
         self._state = ""
         self._store_fault = False
 
-    async def run(
+    # From its first event to its last, as `execution.run_engine` calls it
+
+    def begin(
         self,
+        group: TaskGroup,
         first: ev.Event | ev.Signal,
         control: RunControl | None = None,
         beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
-    ) -> str:
-        """Run until the scheduler has finished, and return the run's final state. `beside` runs at the same time.
-
-        Everything recorded has been handed to the log when this returns; the caller flushes it.
-        """
+    ) -> None:
+        """Start with the first event. The clocks, the reservations and `beside` run in the task group."""
         self._loop = asyncio.get_running_loop()
-        try:
-            async with anyio.create_task_group() as group:
-                self.attempts.group = group
-                group.start_soon(self._tick_timer)
-                group.start_soon(self._tick_lines)
-                group.start_soon(self.reservations.pump)
-                if control is not None:
-                    control.attach(self)
-                if beside is not None:
-                    group.start_soon(beside)
-                self.feed(first)
-                await self._finished.wait()
-                group.cancel_scope.cancel()
-        finally:
-            self.events.flush()
-            for worker in self._workers:
-                if not worker.cancelling():  # a second cancellation would take away the grace of the first
-                    worker.cancel()
-            if self._workers:
-                await asyncio.wait(self._workers, timeout=PATIENCE)
-            self.abandoned = len(self._workers)
+        self.attempts.group = group
+        group.start_soon(self._tick_timer)
+        group.start_soon(self._tick_lines)
+        group.start_soon(self.reservations.pump)
+        if control is not None:
+            control.attach(self)
+        if beside is not None:
+            group.start_soon(beside)
+        self.feed(first)
+
+    async def wait(self) -> None:
+        """Return when the scheduler has finished, or the engine was stopped."""
+        await self._finished.wait()
+
+    def cancel_workers(self) -> set[asyncio.Task[None]]:
+        """Cancel the workers; returns those that have not ended yet, a set from which each is removed when it
+        has."""
+        self.events.flush()
+        for worker in self._workers:
+            if not worker.cancelling():  # a second cancellation would take away the grace of the first
+                worker.cancel()
+        return self._workers
+
+    def end(self) -> str:
+        """Hand over what is left, and return the run's final state. Raises what stopped the engine."""
+        self.abandoned = len(self._workers)
         self.events.hand_over()
         self._flush_lines()
         self.reservations.close()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
@@ -16,6 +17,7 @@ from agentdeck.engine.clock import WallClock
 from agentdeck.engine.engine import Engine
 from agentdeck.engine.observer_feed import ObserverFeed
 from agentdeck.engine.observers import ObserverContext, factories, warn_in_log
+from agentdeck.engine.run_control import RunControl
 from agentdeck.engine.run_owner import hold
 from agentdeck.engine.run_storage import RunStorage
 from agentdeck.engine.stalled import StallCause
@@ -27,6 +29,9 @@ from agentdeck.scheduler.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from agentdeck.engine.launch import Launch, Watch
+
+#: Seconds after which attempts that ignore their cancellation are abandoned.
+PATIENCE = 1.0
 
 
 @asynccontextmanager
@@ -81,8 +86,31 @@ async def execute(
     watchdog = Watchdog(engine, storage, watch.warn) if isinstance(engine.clock, WallClock) else nullcontext()
     with capture(), watchdog:
         try:
-            state = await engine.run(first, watch.control, beside)
+            state = await run_engine(engine, first, watch.control, beside)
         finally:
             with anyio.CancelScope(shield=True):
                 engine.abandoned += await runners.close(watch.warn or warn_in_log)
     return state, causes
+
+
+async def run_engine(
+    engine: Engine,
+    first: ev.Event | ev.Signal,
+    control: RunControl | None,
+    beside: Callable[[], Coroutine[Any, Any, None]],
+) -> str:
+    """Run until the scheduler has finished, and return the run's final state. `beside` runs at the same time.
+
+    Everything recorded has been handed to the log when this returns; the caller flushes it.
+    """
+    try:
+        async with anyio.create_task_group() as group:
+            engine.begin(group, first, control, beside)
+            await engine.wait()
+            group.cancel_scope.cancel()
+    finally:
+        workers = engine.cancel_workers()
+        if workers:
+            await asyncio.wait(workers, timeout=PATIENCE)
+        engine.abandoned = len(workers)
+    return engine.end()

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agentdeck.documents.document import Json, json_text, plain
 from agentdeck.documents.registry import MODELS, NAMES, model, schema
+from agentdeck.documents.result import StepResult, TaskResult
 from agentdeck.errors import UsageError
 from agentdeck.store import codec
 from tests.store.test_codec import record_of
@@ -33,6 +35,15 @@ def test_every_schema_is_valid(name: str) -> None:
 def test_an_unknown_name_lists_all() -> None:
     with pytest.raises(UsageError, match=r"no schema lettr; did you mean letter\? There are workflow, deck, "):
         schema("lettr")
+
+
+def test_a_document_as_plain_data_is_its_json_read_again() -> None:
+    output: Json = {"text": "ä", "list": [1, 2.5, None, True, {"deep": []}]}
+    step = StepResult(state="done", seconds=0.5, output=output, attempts=1)
+    partial = StepResult.model_construct(state="skipped")  # without keys that were not given
+    task = TaskResult.model_construct(task="1", state="done", inputs={}, steps={"a": step, "b": partial})
+    assert plain(task) == json.loads(json_text(task))
+    assert plain(task)["steps"]["a"]["output"] is not output  # later changes of one are none of the other
 
 
 def test_there_is_a_model_for_every_kind_of_event() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from agentdeck import Workflow
 from agentdeck.engine.launch import Launch, Watch, run
+from agentdeck.engine.run_control import RunControl
 from agentdeck.scheduler import events as ev
 from agentdeck.store.log import MemoryLog, TableWrite
 from agentdeck.store.reader import Reader
@@ -61,6 +62,24 @@ def test_a_result_that_nobody_waits_for_is_kept_soon(tmp_path: Path) -> None:
         await asyncio.wait([running])
 
     asyncio.run(asyncio.wait_for(scene(), 10))
+
+
+def test_the_view_has_what_is_held_back(tmp_path: Path) -> None:
+    workflow, control, found = Workflow("w"), RunControl(), list[dict[str, int]]()
+
+    @workflow.agent
+    async def first() -> int:
+        return 1
+
+    @workflow.agent
+    async def second(first: int) -> int:
+        assert control.engine is not None
+        found.append(control.engine.view.steps())
+        return first
+
+    launch = Launch(workflow.definition, tmp_path, functions=workflow.functions)
+    asyncio.run(run(launch, Watch(control=control)))
+    assert [(steps["done"], steps["running"]) for steps in found] == [(1, 1)]
 
 
 def test_a_busy_run_does_not_hold_back_more_and_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
