@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import os
 import sys
-import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from agentdeck.scheduler import transitions
-from tests.forked import Forked
+from tests.forked import installed
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -74,10 +73,7 @@ def nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
-def forked() -> Iterator[Forked]:
-    made = Forked()
-    with tempfile.TemporaryDirectory() as folder:  # its imports are done before a test waits for something
-        made.run(["--version"], cwd=Path(folder), env=dict(os.environ))
-    yield made
-    made.close()
+@pytest.fixture(scope="session", autouse=True)
+def forked(nobody: None) -> Iterator[None]:
+    with installed():
+        yield

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Deck
-from tests.forked import Forked
 from tests.test_docs import ROOT, blocks
 from tests.waiting import until
 
@@ -67,8 +66,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_every_command_does_what_the_readme_shows(folder: Path, forked: Forked) -> None:
-    deck = Deck(folder, forked)
+def test_every_command_does_what_the_readme_shows(folder: Path) -> None:
+    deck = Deck(folder)
     beside: list[subprocess.Popen[str]] = []
     executed = 0
     try:
@@ -93,7 +92,7 @@ def test_every_command_does_what_the_readme_shows(folder: Path, forked: Forked) 
     finally:
         for process in beside:
             process.terminate()
-            process.communicate(timeout=30)
+            process.communicate(timeout=60)
     assert executed > 20
 
 
@@ -101,13 +100,13 @@ def runs(deck: Deck) -> int:
     return len(re.findall(r"^\w{10}", deck("runs").stdout, re.M))
 
 
-def test_make_run_is_the_demo(tmp_path: Path, forked: Forked) -> None:
+def test_make_run_is_the_demo(tmp_path: Path) -> None:
     """Without a terminal it runs without the console."""
     target = subprocess.run(
         ["make", "--no-print-directory", "-n", "run"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     assert target.splitlines()[-1].endswith("/agentdeck demo")
-    done = Deck(tmp_path, forked)("demo", "--tasks", 2, "--workers", 64)
+    done = Deck(tmp_path)("demo", "--tasks", 2, "--workers", 64)
     assert (done.returncode, "started: demo" in done.stderr) == (0, True), done.stderr
 
 

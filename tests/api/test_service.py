@@ -48,7 +48,7 @@ def service(tmp_path: Path) -> Iterator[httpx.Client]:
     finally:
         client.close()
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def start(service: httpx.Client, *orders: str) -> str:

@@ -14,7 +14,6 @@ import pytest
 from agentdeck.engine.author import current_author
 from agentdeck.store.reader import Reader
 from tests.cli.documents import check_documents
-from tests.forked import Forked
 
 #: How the store names who acts on the command line in these tests.
 WHO = current_author("cli").text
@@ -54,9 +53,8 @@ output: ${after}
 class Deck:
     """`agentdeck` in a folder."""
 
-    def __init__(self, folder: Path, forked: Forked) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.forked = forked
         self.db = folder / "deck.db"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("AGENTDECK_")}
         config = {"XDG_CONFIG_HOME": str(folder / "config"), "PYTHONPATH": str(ROOT)}
@@ -74,9 +72,17 @@ class Deck:
         return path
 
     def __call__(self, *args: object, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-        words = [*map(str, args)]
-        done = self.forked.run(words, cwd=self.folder, env={**self.env, **env}, stdin=stdin)
-        check_documents(words, done.stdout)
+        done = subprocess.run(
+            self.command(args),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            env={**self.env, **env},
+            timeout=60,
+            check=False,
+        )
+        check_documents([*map(str, args)], done.stdout)
         return done
 
     def log(self) -> str:
@@ -110,8 +116,8 @@ class Deck:
 
 
 @pytest.fixture
-def deck(tmp_path: Path, forked: Forked) -> Iterator[Deck]:
-    made = Deck(tmp_path, forked)
+def deck(tmp_path: Path) -> Iterator[Deck]:
+    made = Deck(tmp_path)
     yield made
     for process in made.started:
         if process.poll() is None:

@@ -148,7 +148,7 @@ class Cli:
         }
 
     def words(self, *args: str) -> list[str]:
-        return [sys.executable, "-m", "agentdeck", *args]
+        return [sys.executable, "-m", "agentdeck.cli.main", *args]
 
     def __call__(self, *args: str) -> subprocess.CompletedProcess[str]:
         words = self.words(*args)

@@ -52,7 +52,7 @@ def test_a_person_in_time_is_recorded_with_account_host_tool_and_name(deck: Deck
     deck.env.pop("LOGNAME", None)
     done = deck("approve", "last", "gate", "yes", "--field", "reason=fair", "--by", "Grace Hopper")
     assert done.returncode == 0, done.stderr
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     event = answered(deck)
     account, _, _ = WHO.partition(" ")
     user, _, host = account.partition("@")
@@ -74,12 +74,12 @@ def test_a_person_in_time_is_recorded_with_account_host_tool_and_name(deck: Deck
 def test_a_no_and_a_timeout_are_two_records(deck: Deck) -> None:
     process = start(deck)
     assert deck("approve", "last", "gate", "no", "--field", "reason=dear").returncode == 0
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     by_hand = answered(deck)
     assert (by_hand["how"], by_hand["approved"], by_hand["who"]) == ("person", False, WHO)
     assert f"rejected by {WHO}" in deck("why", "last", "gate").stdout
     process = start(deck, "200ms")
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     event = answered(deck)
     assert (event["how"], event["approved"], event["fields"]) == ("timeout", False, {"amount": 10})
     assert "author" not in event
@@ -96,7 +96,7 @@ def test_an_answer_that_lacks_a_field_is_refused_and_the_step_asks_on(deck: Deck
         assert "gate needs a value for reason: answer again with --field reason=" in done.stderr
     assert "step_answered" not in deck("events", "last").stdout
     assert deck("approve", "last", "gate", "yes", "--field", "reason=x", "--field", "amount=2").returncode == 0
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     event = answered(deck)
     assert event["fields"] == {"reason": "x", "amount": 2}
     assert "defaults" not in event

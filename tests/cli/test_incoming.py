@@ -66,7 +66,7 @@ def test_tasks_end_while_others_have_not_come_yet(
     for number in range(1, 4):
         put(process, number)
         until(lambda number=number: lines(deck) == list(range(1, number + 1)))  # type: ignore[misc]
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=60)
     assert json.loads(out)["tasks"] == {"total": 3, "done": 3, "failed": 0, "cancelled": 0, "never_started": 0}
 
 
@@ -84,7 +84,7 @@ def test_a_pipe_without_an_end_is_read_only_as_far_as_needed(
     try:
         until(lambda: len(lines(deck)) > 50)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=60)
     finally:
         endless.kill()
         endless.communicate()
@@ -103,7 +103,7 @@ def test_a_bad_line_in_the_middle_ends_what_runs_and_is_told(
     put(process, 1, 2)
     until(lambda: lines(deck) == [1, 2])
     put(process, 3, text="nope\n")
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (2, "")
     assert "stdin:4: not JSON" in err
     [row] = json.loads(deck("runs", "--json").stdout)
@@ -119,7 +119,7 @@ def test_a_bad_line_in_the_middle_may_be_left_out(
     put(process, 1)
     until(lambda: lines(deck) == [1])
     put(process, text='nope\n{"m": 3}\n{"n": 2}')
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     assert json.loads(out)["tasks"]["total"] == 2
     assert "stdin: 2 bad lines left out" in err
 

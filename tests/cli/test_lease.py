@@ -55,7 +55,7 @@ def is_refused(deck: Deck, run: str, process: subprocess.Popen[str]) -> None:
 
 def ends_undisturbed(deck: Deck, run: str, process: subprocess.Popen[str]) -> None:
     assert deck("approve", run, "gate", "yes").returncode == 0
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     reader = Reader(deck.db)
     assert not [event for _, event in reader.events(run) if isinstance(event, ev.RunResumed)]
     reader.close()

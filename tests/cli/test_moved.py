@@ -60,7 +60,7 @@ def test_resume_in_the_new_folder(deck: Deck) -> None:
     process = deck.start("run", "old/made.py")
     until(lambda: "step_started" in deck.log())
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode == 130
     new = old.rename(deck.folder / "new")
     lost = deck("resume", "last")

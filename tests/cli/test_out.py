@@ -129,7 +129,7 @@ def test_results_are_written_to_a_pipe_that_stays_one(deck: Deck) -> None:
         done = deck("results", "last", "--out", pipe)
         if not pipe.is_fifo():
             reader.kill()
-        text, _ = reader.communicate(timeout=30)
+        text, _ = reader.communicate(timeout=60)
     assert done.returncode == 0, done.stderr
     assert pipe.is_fifo()
     assert text == (deck.folder / "o.jsonl").read_text()

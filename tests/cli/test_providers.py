@@ -56,7 +56,7 @@ def test_a_wrong_key_parks_says_what_to_do_and_goes_on_once_it_is_mended(deck: D
     key.write_text(GOOD)
     assert deck("pause", "last").returncode == 0
     assert deck("resume", "last").returncode == 0
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=60)
     then = f"once this is fixed: agentdeck pause {run}, then agentdeck resume {run}"
     told = f"its steps wait, and none fails; {then}"
     assert told in said
@@ -70,7 +70,7 @@ def test_a_wrong_key_from_the_environment_is_mended_by_draining(deck: Deck, url:
     until(lambda: "12 steps: " in deck("show", "last").stdout)
     assert "then agentdeck resume" in deck("show", "last").stdout
     assert deck("drain", "last").returncode == 0
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=60)
     assert "with the right key" in said
     assert "0 tasks done, 12 open" in said
     again = deck("resume", "last", FAR_KEY=GOOD)
@@ -94,13 +94,13 @@ def test_a_provider_that_fails_rests_and_that_is_told(deck: Deck, url: str) -> N
     until(lambda: "is not called for" in deck("show", "last").stdout)
     assert "of its last 1" in deck("show", "last").stdout
     deck("cancel", "last")
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=60)
     assert "far is not called for 5 s: " in said
     assert "calls failed" in said
 
 
 def test_a_price_that_is_not_known_is_told_as_unknown(deck: Deck, url: str) -> None:
-    begin(deck, url, "ok", "none-needed").communicate(timeout=30)
+    begin(deck, url, "ok", "none-needed").communicate(timeout=60)
     assert "cost       $0.00" in deck("show", "last").stdout
     deck.write("deck.yaml", (deck.folder / "deck.yaml").read_text().replace(", price: { in: 1, out: 1 }", ""))
     assert deck("run", "w.yaml", "--tasks", "t.jsonl", "--json").returncode == 0

@@ -166,7 +166,7 @@ def test_control_c_drains_and_resume_goes_on(deck: Deck) -> None:
     process = deck.start("run", "slow.yaml", "--wait")
     until(lambda: "step_started" in deck.log())
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
     assert "draining" in err
     [row] = runs(deck)
@@ -192,7 +192,7 @@ def test_control_c_twice_cancels(deck: Deck) -> None:
     assert "started" in process.stderr.readline()
     assert "draining" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "cancelling" in err
     assert [row["state"] for row in runs(deck)] == ["cancelled"]
@@ -205,7 +205,7 @@ def test_resume_takes_the_task_file_up_again(deck: Deck) -> None:
     process = deck.start("run", "slow.yaml", "--tasks", "t.jsonl", "--workers", "1", "--wait")
     until(lambda: "step_started" in deck.log())
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == 130
     told = json.loads(deck("resume", "last", "--json").stdout)
     assert (told["state"], told["tasks"]["total"], told["tasks"]["done"]) == ("done", 6, 6)
@@ -229,7 +229,7 @@ def test_asking_from_another_process(deck: Deck) -> None:
     assert deck("approve", "last", "nobody", "yes").returncode == 1
     done = deck("approve", "last", "gate", "yes")
     assert (done.returncode, "approved" in done.stdout) == (0, True), done.stderr
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "true\n")
     assert "waits for an approval" in err
     answered = [e for e in map(json.loads, deck("events", "last", "--json").stdout.splitlines())
@@ -243,9 +243,9 @@ def test_cancel_from_another_process(deck: Deck) -> None:
     until(lambda: "gate" in deck.log())
     watching = deck.start("watch", "last")
     assert deck("cancel", "last").returncode == 0
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == 1
-    out, _ = watching.communicate(timeout=20)
+    out, _ = watching.communicate(timeout=60)
     assert watching.returncode == 1
     assert "run_ended" in out
     done = deck("cancel", "last")
@@ -287,7 +287,7 @@ def second(first):
     process = deck.start("run", "made.py", "--wait")
     until(lambda: "step_started" in deck.log())
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     done = deck("resume", "last")
     assert (done.returncode, done.stdout) == (0, "21\n"), done.stderr

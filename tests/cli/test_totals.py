@@ -26,7 +26,7 @@ def cancelled(deck: Deck, *args: object, **streams: object) -> str:
     process = deck.start("run", deck.write("w.yaml", SLEEPS), "--workers", 4, *args)
     until(lambda: "task_ended" in deck.log())
     assert deck("cancel", "last").returncode == 0
-    return process.communicate(timeout=30)[1]
+    return process.communicate(timeout=60)[1]
 
 
 def test_a_cancelled_run_counts_what_it_never_started(deck: Deck) -> None:
@@ -73,7 +73,7 @@ def test_a_run_that_stopped_early_lists_all_its_tasks(deck: Deck) -> None:
     process = deck.start("run", deck.write("w.yaml", SLEEPS), "--workers", 4, "--tasks", given)
     until(lambda: "task_ended" in deck.log())
     assert deck("drain", "last").returncode == 0
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     tasks = json.loads(deck("runs", "--json").stdout)[0]["tasks"]
     assert tasks["total"] == 1000
     assert f"{tasks['done']}/1,000" in deck("runs").stdout
@@ -90,7 +90,7 @@ def test_tasks_that_were_not_counted_are_at_least_so_many(deck: Deck) -> None:
         deck.started.append(process)
         until(lambda: "task_ended" in deck.log())
         assert deck("cancel", "last").returncode == 0
-        said = process.communicate(timeout=30)[1]
+        said = process.communicate(timeout=60)[1]
         endless.kill()
     tasks = json.loads(deck("show", "last", "--json").stdout)["tasks"]
     assert tasks["never_started"] is None

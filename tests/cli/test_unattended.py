@@ -154,5 +154,5 @@ def test_with_wait_it_says_what_it_waits_for_and_goes_on(deck: Deck) -> None:
         said += line
     assert "gate asks for approval: 1 step waits (gate of task 1)" in said
     assert deck("approve", "last", "gate", "yes").returncode == 0
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "true\n")

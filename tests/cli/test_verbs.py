@@ -274,7 +274,7 @@ def test_a_burst_is_planned_shown_and_turned(deck: Deck) -> None:
     assert "a burst of 99 does not fit 12/h" in deck("limits", "last", "p.requests=12/h burst 99").stderr
     assert "requests and input_tokens only" in deck("limits", "last", "p.tokens=9k/h burst 99").stderr
     assert "p.requests = 80/min burst 3" in deck("limits", "last", "p.requests=80/min burst 3").stdout
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=60)
     assert json.loads(out)["state"] == "done"
     assert json.loads(out)["agents"]["a"]["waiting"]["pace"] > 0
     deck("limits", "save", "last")
@@ -297,7 +297,7 @@ def test_limits_of_providers_are_shown_and_turned(deck: Deck) -> None:
     assert "p has no limit calls" in deck("limits", "last", "p.calls=3").stderr
     turned = deck("limits", "last", "p.requests=80/min")
     assert "p.requests = 80/min" in turned.stdout
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=60)
     assert json.loads(out)["state"] == "done"
     assert json.loads(out)["agents"]["a"]["waiting"]["requests"] > 0
     saved = deck("limits", "save", "last")

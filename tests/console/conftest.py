@@ -78,7 +78,7 @@ def newest(db: Path) -> str:
         reader.close()
 
 
-async def until(pilot: Pilot[None], holds: Callable[[], bool], seconds: float = 20.0) -> None:
+async def until(pilot: Pilot[None], holds: Callable[[], bool], seconds: float = 60.0) -> None:
     """Let the app go on until it is so."""
     end = time.monotonic() + seconds
     while not holds():

@@ -84,7 +84,7 @@ def named(screen: RunScreen) -> str:
 async def test_a_key_acts_on_the_highlighted_task_though_nothing_was_walked_to(tmp_path: Path) -> None:
     async with slow(tmp_path, 30) as (pilot, screen):
         await pilot.press("3")
-        await until(pilot, lambda: screen.panes.tasks.has_focus)
+        await until(pilot, lambda: screen.panes.tasks.has_focus and screen.panes.target.task == "1")
         await pilot.press("c")
         assert (await question(pilot)).startswith("Cancel task 1?")
         await until(pilot, lambda: named(screen) == "task 1")

@@ -83,7 +83,7 @@ async def test_cancel_leaves_nothing(place: Path) -> None:
             running.add((event.task, event.step))
 
     async def cancel() -> None:
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             while len(running) < 5 * EACH or len(children() - others) < EACH:  # noqa: ASYNC110
                 await anyio.sleep(0.05)
         control.cancel()

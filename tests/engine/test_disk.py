@@ -196,7 +196,7 @@ def test_an_agent_that_never_gives_up_does_not_hold_the_process(tmp_path: Path) 
         "agentdeck: 1\nname: w\nagents: { a: { python: 'w:ignores', timeout: 100ms, retry: 1 } }\n"
     )
     call = [sys.executable, "-m", "agentdeck.cli.main", "run", "w.yaml", "--db", "k.db", "--json"]
-    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert json.loads(done.stdout)["agents"]["a"]["failed"] == 1
 

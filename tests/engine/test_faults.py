@@ -24,7 +24,6 @@ from agentdeck.scheduler.events import Author
 from agentdeck.store.command_client import send_and_wait
 from agentdeck.store.reader import Reader
 from agentdeck.store.schema import APPLICATION, VERSION, open_for_writing
-from tests.forked import Forked
 from tests.waiting import until
 
 WORK = """
@@ -84,7 +83,7 @@ class Case:
 
     def end(self) -> int:
         """Its exit code."""
-        code = self.process.wait(30)
+        code = self.process.wait(60)
         self._listener.join(5)
         return code
 
@@ -269,9 +268,7 @@ def test_a_file_that_is_damaged_while_it_runs_ends_it_with_3(case: Case) -> None
 
 
 @pytest.mark.parametrize("what", ["newer", "other", "garbage", "folder", "unreadable"])
-def test_a_store_that_cannot_be_used_is_said_before_anything_runs(
-    tmp_path: Path, forked: Forked, what: str
-) -> None:
+def test_a_store_that_cannot_be_used_is_said_before_anything_runs(tmp_path: Path, what: str) -> None:
     case = Case(tmp_path)
     match what:
         case "newer":
@@ -290,7 +287,8 @@ def test_a_store_that_cannot_be_used_is_said_before_anything_runs(
             case.db.mkdir()
         case "unreadable":
             case.db = case.folder / "t.jsonl" / "deck.db"
-    done = forked.run(case.args, cwd=case.folder, env=os.environ)
+    call = [sys.executable, "-m", "agentdeck.cli.main", *case.args]
+    done = subprocess.run(call, cwd=case.folder, capture_output=True, text=True, check=False)
     assert done.returncode == 3
     assert done.stderr.count("\n") == 1, done.stderr
     assert str(case.db) in done.stderr

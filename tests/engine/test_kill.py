@@ -18,16 +18,15 @@ from agentdeck.store.fault_point import POINTS
 from agentdeck.store.reader import Reader
 from agentdeck.store.writer import Writer
 from tests.engine.victim import Victim, torment
-from tests.forked import Forked
 
 #: At once, where there are hundreds.
 SIDE_BY_SIDE = 4
 MOMENTS = 200
 
 
-def test_a_run_that_nobody_kills(tmp_path: Path, forked: Forked) -> None:
+def test_a_run_that_nobody_kills(tmp_path: Path) -> None:
     """What the others are compared with."""
-    victim = Victim(tmp_path, forked=forked)
+    victim = Victim(tmp_path)
     assert victim.begin() == 0
     assert victim.kills == victim.unknown == 0
     victim.check()
@@ -35,8 +34,8 @@ def test_a_run_that_nobody_kills(tmp_path: Path, forked: Forked) -> None:
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_killed_at_a_named_point(tmp_path: Path, forked: Forked, point: str) -> None:
-    victim = Victim(tmp_path, forked=forked)
+def test_killed_at_a_named_point(tmp_path: Path, point: str) -> None:
+    victim = Victim(tmp_path)
     early = point in ("lease.taken", "resume.folded")
     number = 1 if point.startswith(("run.", "lease", "resume", "command")) else 4
     victim.begin("attempt.started:5" if early or point.startswith("command") else f"{point}:{number}")

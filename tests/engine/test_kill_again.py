@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -14,7 +16,6 @@ import pytest
 from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
-from tests.forked import Forked
 
 TASKS = 4
 #: `pay` works once there is a file `ok`.
@@ -39,8 +40,7 @@ MOMENTS = [*ALWAYS, *(pytest.param(moment, marks=pytest.mark.soak) for moment in
 class Broken:
     """A run whose `pay` has failed in every task, and then was mended."""
 
-    def __init__(self, folder: Path, forked: Forked) -> None:
-        self.forked = forked
+    def __init__(self, folder: Path) -> None:
         self.folder, self.db, self.kills = folder, folder / "k.db", 0
         (folder / "w.yaml").write_text(WORK)
         (folder / "t.jsonl").write_text("".join(json.dumps({"n": n}) + "\n" for n in range(TASKS)))
@@ -50,7 +50,8 @@ class Broken:
     def run(self, *args: str, fault: str = "") -> int:
         env = {name: value for name, value in os.environ.items() if not name.startswith("AGENTDECK_")}
         env |= {"AGENTDECK_FAULT": fault, "AGENTDECK_DB": str(self.db)}
-        code = self.forked.run(args, cwd=self.folder, env=env).returncode
+        call = [sys.executable, "-m", "agentdeck.cli.main", *args]
+        code = subprocess.run(call, cwd=self.folder, env=env, capture_output=True, check=False).returncode
         self.kills += code == -signal.SIGKILL
         return code
 
@@ -79,8 +80,8 @@ class Broken:
 
 
 @pytest.fixture
-def broken(tmp_path: Path, forked: Forked) -> Broken:
-    return Broken(tmp_path, forked)
+def broken(tmp_path: Path) -> Broken:
+    return Broken(tmp_path)
 
 
 @pytest.mark.parametrize("fault", MOMENTS)

@@ -93,7 +93,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
 async def test_two_tasks_with_one_key_pay_once(case: Case) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(case.run, "17", "17", "18")
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             await case.deferred.wait()
             await anyio.sleep(0.02)  # a wait of less than half a millisecond has no reason of its own
             case.shop.open.set()
@@ -113,7 +113,7 @@ async def test_a_step_that_waits_for_a_key_holds_no_worker(case: Case) -> None:
     """With one worker more than holders, twenty that wait let others go on."""
     async with anyio.create_task_group() as group:
         group.start_soon(lambda: case.run(*["17"] * 2, *["18"] * 2, workers=2))
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while len(case.of(ev.AttemptDeferred)) < 1:  # noqa: ASYNC110
                 await anyio.sleep(0.005)
             while not any(isinstance(e, ev.StepStarted) and e.task == "3" for e in case.events):  # noqa: ASYNC110
@@ -127,7 +127,7 @@ async def test_where_the_first_fails_without_effect_the_next_one_goes(case: Case
     case.shop.failures = 1
     async with anyio.create_task_group() as group:
         group.start_soon(case.run, "17", "17", "17")
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while len(case.of(ev.AttemptDeferred)) < 2:  # noqa: ASYNC110
                 await anyio.sleep(0.005)
             case.shop.open.set()
@@ -143,7 +143,7 @@ async def test_a_step_that_waits_for_a_key_can_be_cancelled(case: Case) -> None:
         return await case.run("17", "17", control=control)
 
     running = asyncio.create_task(scene())
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         await case.deferred.wait()
         (held,) = case.of(ev.AttemptDeferred)
         assert isinstance(held, ev.AttemptDeferred)
@@ -159,7 +159,7 @@ async def test_a_step_that_waits_for_a_key_can_be_cancelled(case: Case) -> None:
 async def test_clocks_run_while_a_step_waits_for_a_key(case: Case, clock: str) -> None:
     text = PAY.replace("retry: 1", f"retry: 1, timeout: {{ {clock}: 200ms }}")
     first = asyncio.create_task(case.run("17"))
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         await case.shop.begun.wait()
         if case.db is None:
             case.shop.open.set()
@@ -179,7 +179,7 @@ async def test_a_step_of_another_run_waits_too(tmp_path: Path) -> None:
     first, second = Case(tmp_path / "a.db"), Case(tmp_path / "a.db")
     second.shop = first.shop
     async with anyio.create_task_group() as group:
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             group.start_soon(first.run, "17")
             await first.shop.begun.wait()
             group.start_soon(second.run, "17")
@@ -224,7 +224,7 @@ async def test_why_says_which_step_holds_the_key(case: Case) -> None:
     """To `why` and the console."""
     definition = loads(PAY).definition
     async with anyio.create_task_group() as group:
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             group.start_soon(case.run, "17", "17")
             await case.deferred.wait()
             view = RunView(definition)
@@ -241,7 +241,7 @@ async def test_why_says_which_step_holds_the_key(case: Case) -> None:
 
 async def test_an_attempt_that_was_cancelled_leaves_it_open_whether_it_took_effect(case: Case) -> None:
     text = PAY.replace("retry: 1", "retry: 1, timeout: 200ms")
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         await case.run("17", "17", text=text)
     first, second = case.of(ev.StepFailed)
     assert isinstance(first, ev.StepFailed)

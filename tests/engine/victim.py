@@ -17,7 +17,6 @@ from agentdeck.scheduler import events as ev
 from agentdeck.store.fault_point import POINTS
 from agentdeck.store.reader import Reader
 from tests.engine.window import worst
-from tests.forked import Forked
 
 ROOT = Path(__file__).parents[2]
 TASKS = 6
@@ -67,12 +66,11 @@ BEGIN = ("run", "w.yaml", "--tasks", "t.jsonl", "--workers", "6")
 class Victim:
     """One run in a folder, and everything that is done to it."""
 
-    def __init__(self, folder: Path, path: str = str(ROOT), forked: Forked | None = None) -> None:
-        """`path` is the PYTHONPATH of its processes. `forked`: those that end by themselves need not import."""
+    def __init__(self, folder: Path, path: str = str(ROOT)) -> None:
+        """`path` is the PYTHONPATH of its processes."""
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self.path = path
-        self.forked = forked
         self.db = folder / "k.db"
         self.kills = 0
         self.unknown = 0
@@ -92,14 +90,7 @@ class Victim:
             )
 
     def run(self, *args: str, fault: str = "") -> int:
-        if self.forked is None:
-            code = self.start(*args, fault=fault).wait(60)
-        else:
-            call, env = ["calls", *args, "--db", "k.db"], self.environment(fault)
-            done = self.forked.run(call, cwd=self.folder, env=env, module="tests.engine.crowd")
-            with (self.folder / "said").open("a") as said:
-                said.write(done.stderr)
-            code = done.returncode
+        code = self.start(*args, fault=fault).wait(60)
         self.kills += code == -signal.SIGKILL
         return code
 

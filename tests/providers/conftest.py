@@ -34,7 +34,7 @@ class Asker:
 
     async def __call__(self, model: str, **more: Any) -> PromptReply:
         question = PromptRequest(model, [Message("user", "What does it say?")], **more)
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             return await self.room.provider("it").answer(question, self.said.append, self._count_sent)
 
     async def fault(self, model: str, **more: Any) -> Fault:

@@ -35,8 +35,12 @@ def die() -> str:
     os._exit(3)
 
 
-if __name__ == "__main__":
+def main() -> None:
     if len(sys.argv) > 1:
         server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[1]))
     else:
         server.run("stdio")
+
+
+if __name__ == "__main__":
+    main()

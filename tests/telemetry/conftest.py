@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Deck
-from tests.forked import Forked
 from tests.telemetry.receiver import Receiver
 
 
@@ -26,9 +25,9 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def deck(tmp_path: Path, forked: Forked, no_proxy: None) -> Iterator[Deck]:
+def deck(tmp_path: Path, no_proxy: None) -> Iterator[Deck]:
     """`agentdeck` in a folder, as in tests/cli."""
-    made = Deck(tmp_path, forked)
+    made = Deck(tmp_path)
     yield made
     for process in made.started:
         if process.poll() is None:
