@@ -10,6 +10,7 @@ import pytest
 from textual.events import Paste
 from textual.widgets import Input, Static
 
+from agentdeck.console import palette
 from agentdeck.console.app import DeckApp
 from agentdeck.console.pane import PANES
 from agentdeck.console.row_list import RowList
@@ -220,7 +221,10 @@ async def test_quitting(tmp_path: Path, keys: tuple[str, ...]) -> None:
     assert app.return_code == 0
 
 
-async def test_the_palette_finds_actions_and_runs(recorded: tuple[Path, Outcome]) -> None:
+async def test_the_palette_finds_actions_and_runs(
+    recorded: tuple[Path, Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(palette, "PATIENCE", 60.0)  # a busy machine is slow to read the store
     app = DeckApp(recorded[0])
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: isinstance(app.screen, DeckScreen))
