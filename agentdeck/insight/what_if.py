@@ -106,7 +106,8 @@ def predict_change(run: RunSnapshot, name: str, value: Data) -> str:
     if is_resource(name) and wanted is not None and (held := _held_by(run.definition, name, wanted)):
         return f"{held}; running steps finish"
     before, _ = predict_rest(run)
-    after, binds = predict_rest(replace(run, limits={**run.limits, name: value}))
+    order = () if name == "workers" else run.order  # which is for the workers that there are
+    after, binds = predict_rest(replace(run, limits={**run.limits, name: value}, order=order))
     text = f"ETA {seconds(before)} → {seconds(after)}"
     if abs(after - before) < 0.02 * before:
         text = f"ETA {seconds(after)} as now"

@@ -122,6 +122,7 @@ class Fold:
         if event.name == "workers":
             state.workers = int(event.new)
             state.look_ahead()
+            self._start_by_paths()
             return
         if event.name in state.resources.by_name:
             assert isinstance(event.new, int | float)
@@ -140,6 +141,12 @@ class Fold:
         if setting == "attempt_timeout":
             rule.auto = False
         self.timers.next_due = event.at  # check every live attempt against the new limit
+
+    def _start_by_paths(self) -> None:
+        """A searched order is good for its number of workers. With twice as many it takes 2 % longer than the
+        longest remaining path first, in the worst of 126 cases 25 %."""
+        self.state.program.start_in(())
+        self.queue.prioritize(self.queue.least)
 
     # Tasks
 

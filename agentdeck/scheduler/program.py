@@ -134,7 +134,9 @@ class Program:
         self.reports = any(word in repr(definition.output) for word in REPORTS)
 
     def start_in(self, order: Sequence[str]) -> None:
-        """Order ready steps as these agents, instead of by their remaining paths. Empty: leave it as it is."""
+        """Order ready steps as these agents; the others, or all of them, by their longest remaining paths."""
+        for rule in self.rules:
+            rule.rank = rule.remaining
         for place, name in enumerate(order):
             self.rules[self.index[name]].rank = float(place)
 

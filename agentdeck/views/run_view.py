@@ -175,6 +175,8 @@ class RunView:
 
     def _limit_changed(self, e: ev.LimitChanged) -> None:
         self.limits[e.name] = e.new
+        if e.name == "workers":
+            self.order = []
 
     # Tasks
 

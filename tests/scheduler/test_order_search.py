@@ -18,6 +18,7 @@ from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.fold import Fold
 from agentdeck.scheduler.order_search import OrderSearch, search_order, spread
 from agentdeck.scheduler.program import Program
+from agentdeck.views.run_view import RunView
 from agentdeck.workflow.model import Agent, Approve, Definition, Join, Repeat, Timeout
 from tests.scheduler.driver import Player, agent, definition, prompt
 
@@ -183,6 +184,21 @@ def test_a_run_starts_its_steps_in_the_order_that_its_first_event_has() -> None:
     fold = Fold(Program(workflow()), run="r", workers=1)
     fold.apply(player.log[0])
     assert [rule.rank for rule in fold.state.program.rules] == [1.0, 0.0, 3.0, 4.0, 2.0, 5.0]
+
+
+def test_a_change_of_workers_ends_the_searched_order() -> None:
+    wide = definition(*(agent(name, timeout=FREE) for name in "abcde"), agent("f", "e", timeout=FREE))
+    player = Player(wide, workers=1, order=tuple("dcbaef"))
+    player.at(1.5, ev.LimitChanged(1.5, "workers", 1, 1))
+    player.play()
+    started = [event.step for event in player.log if isinstance(event, ev.StepStarted)]
+    assert started == list("dceabf"), "c runs while workers is changed; then e has the longest path"
+    view = RunView(wide)
+    view.apply(1, player.log[0])
+    assert view.order == list("dcbaef")
+    for seq, event in enumerate(player.log[1:], 2):
+        view.apply(seq, event)
+    assert view.order == []
 
 
 def test_resources_are_shared_by_a_schedule_and_bound_it() -> None:
