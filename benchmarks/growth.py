@@ -102,7 +102,7 @@ ROWS = {
     "memory": Row("n orders in memory, peak", costs.memory, ORDERS, "MB", FLAT),
     "tasks": Row("n tasks of one step on disk, peak", costs.tasks, (1_000, 8_000, 64_000), "MB", FLAT),
     "large": Row("n orders × 5 × 5 MB in memory, peak", costs.large_results, (15, 30, 60), "MB", FLAT),
-    "large-disk": Row("n orders × 5 × 5 MB on disk, peak", costs.large_on_disk, (5, 10, 20), "MB", FLAT),
+    "large-disk": Row("n orders × 5 × 5 MB on disk, peak", costs.large_on_disk, (10, 20, 40), "MB", FLAT),
 }
 
 if __name__ == "__main__":
