@@ -23,6 +23,10 @@ SEEN, LEAST = 200, 20
 #: `timeout: auto` is this quantile of the durations of attempts that ended well, times this factor. Untuned: p95
 #: leaves out single outliers, and half as much again leaves room for slow answers that are no fault.
 SHARE, SLACK = 0.95, 1.5
+#: After so many attempts it is known how long an agent takes.
+LEARNED = 16
+#: A prompt of so many characters is assumed to take twice as long as an empty one. Untuned.
+LONG = 4000
 #: Functions in expressions that read how the needs of a step ended.
 REPORTS = ("missing(", "status(", "error(")
 
@@ -38,7 +42,8 @@ class Rule:
     dependents whose join has a `within`. `durations` are the seconds of the last attempts, where an adaptive
     timeout (`auto`) needs them. `rank` orders the ready steps of a task: the longest remaining path (negated),
     or the place in an order that was searched. `place` orders those of the same rank: first those that more steps
-    need. `work` are the seconds for which a step holds a worker.
+    need. `work` are the seconds for which a step holds a worker. `learns`: how long it takes is not known yet;
+    `measured` attempts took `taken` seconds in all.
     """
 
     def __init__(self, agent: Agent, index: int, seconds: float, remaining: float) -> None:
@@ -51,8 +56,11 @@ class Rule:
         self.join = agent.join
         self.spare = agent.spare
         self.slot = agent.does.holds_worker
-        self.seconds = seconds
-        self.work = seconds if self.slot and not agent.spare else 0.0
+        self.learns = False
+        self.measured = 0
+        self.taken = 0.0
+        self.work = 0.0
+        self.set_seconds(seconds)
         self.when = Expression(agent.when) if agent.when else None
         self.each = Expression(agent.each) if agent.each else None
         self.until = Expression(agent.repeat.until) if agent.repeat else None
@@ -78,6 +86,11 @@ class Rule:
         self.fallback: Rule | None = None
         self.leaf = False
 
+    def set_seconds(self, seconds: float) -> None:
+        """Set how long an attempt takes, as far as is known."""
+        self.seconds = seconds
+        self.work = seconds if self.slot and not self.spare else 0.0
+
 
 class Program:
     """The rules of one workflow. `nested` holds, by agent name, the programs of its sub-workflows.
@@ -98,10 +111,15 @@ class Program:
         agents = definition.agents
         needs: dict[str, Sequence[str]] = {name: agent.needs for name, agent in agents.items()}
         below = graph.dependents(needs)
-        paths = {name: nested_program.path for name, nested_program in self.nested.items()}
-        known = assumed(definition, paths | dict(seconds or {}))
-        left = graph.remaining(needs, known, below)
-        self.rules = [Rule(agent, i, known[name], left[name]) for i, (name, agent) in enumerate(agents.items())]
+        known: dict[str, float] = {name: program.path for name, program in self.nested.items()}
+        known |= seconds or {}
+        taken = _estimated(definition, known)
+        left = graph.remaining(needs, taken, below)
+        self.rules = [Rule(agent, i, taken[name], left[name]) for i, (name, agent) in enumerate(agents.items())]
+        for rule in self.rules:
+            rule.learns = rule.slot and rule.name not in known and rule.agent.does.seconds() is None
+        self._known = known
+        self._measured, self._due = 0, max(1, len(agents) // 2)
         self.index = {rule.name: rule.index for rule in self.rules}
         at, clocks = self.index.__getitem__, any(rule.join.within is not None for rule in self.rules)
         for rule in self.rules:
@@ -121,9 +139,10 @@ class Program:
                 )
         for place, rule in enumerate(sorted(self.rules, key=lambda rule: (-len(rule.dependents), rule.index))):
             rule.place = place
-        self.path: float = max(left.values(), default=0.0)
-        self.own_work = sum([rule.work for rule in self.rules])
-        self.work: float = self.own_work + sum([program.work for program in self.nested.values()])
+        self.path: float = 0.0
+        self.own_work: float = 0.0
+        self.work: float = 0.0
+        self._add_up()
         self.size = sum(not rule.spare for rule in self.rules)
         self.serial = definition.mode == "sequential"
         if self.serial:
@@ -132,6 +151,32 @@ class Program:
         self.leaves = tuple(rule.index for rule in self.rules if rule.leaf)
         self.output = Template(definition.output) if definition.output is not None else None
         self.reports = any(word in repr(definition.output) for word in REPORTS)
+
+    def measure(self, rule: Rule, seconds: float) -> bool:
+        """Note how long an attempt of an agent took that `learns`. Returns whether all paths and the rank of each
+        agent follow from new durations now. That takes time, so it is done when twice as many were measured."""
+        rule.measured += 1
+        rule.taken += seconds
+        rule.learns = rule.measured < LEARNED
+        self._measured += 1
+        if self._measured < self._due:
+            return False
+        self._due = 2 * self._measured
+        agents = self.definition.agents
+        seen = {rule.name: rule.taken / rule.measured for rule in self.rules if rule.measured}
+        taken = _estimated(self.definition, self._known | seen)
+        left = graph.remaining({name: agent.needs for name, agent in agents.items()}, taken)
+        for rule in self.rules:
+            rule.remaining = rule.rank = -left[rule.name]
+            rule.set_seconds(taken[rule.name])
+        self._add_up()
+        return True
+
+    def _add_up(self) -> None:
+        """Set the seconds of a task."""
+        self.path = max([-rule.remaining for rule in self.rules], default=0.0)
+        self.own_work = sum([rule.work for rule in self.rules])
+        self.work = self.own_work + sum([program.work for program in self.nested.values()])
 
     def start_in(self, order: Sequence[str]) -> None:
         """Order ready steps as these agents; the others, or all of them, by their longest remaining paths."""
@@ -199,6 +244,22 @@ def assumed(definition: Definition, seconds: Mapping[str, float]) -> dict[str, f
     """Seconds that each agent takes: those of earlier runs, else as simulated, else one."""
     written = {name: agent.does.seconds() for name, agent in definition.agents.items()}
     return {name: seconds.get(name, 1.0 if own is None else own) for name, own in written.items()}
+
+
+def _estimated(definition: Definition, known: Mapping[str, float]) -> dict[str, float]:
+    """Seconds that each agent takes: `known`, else as simulated, else as much as the known agents on average. Of
+    prompts, a longer one is assumed to take longer."""
+    lengths = {name: _length(agent) for name, agent in definition.agents.items()}
+    ratios = [seconds / lengths[name] for name, seconds in known.items() if name in lengths]
+    usual = sum(ratios) / len(ratios) if ratios else 1.0
+    unknown = {name: lengths[name] * usual for name, a in definition.agents.items() if a.does.seconds() is None}
+    return assumed(definition, unknown | dict(known))
+
+
+def _length(agent: Agent) -> float:
+    """How long an agent takes beside others of which nothing is known either."""
+    does = agent.does
+    return 1.0 + len(does.text + (does.system or "")) / LONG if isinstance(does, Prompt) else 1.0
 
 
 def auto_timeout(seconds: Collection[float]) -> float | None:

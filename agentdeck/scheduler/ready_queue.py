@@ -135,6 +135,10 @@ class ReadyQueue:
         # As `start_order` has it for a step that is not urgent. One is made for each step, so it is written out.
         return rule.priority, task.age, rule.rank - task.tail, rule.place, step.item, ticket, step
 
+    def reorder(self) -> None:
+        """The ranks of agents have changed."""
+        self.prioritize(inf)
+
     @property
     def longest_path(self) -> float:
         """The longest remaining path of a step in the queue, or a longer one of a step that has started since."""

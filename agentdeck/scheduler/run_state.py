@@ -87,6 +87,10 @@ class RunState:
         """How many tasks of the run are still to come, as far as is known."""
         return 0 if self.exhausted or self.given is None else max(0, self.given - self.opened)
 
+    def add_up_work(self) -> None:
+        """Set `work`, after the seconds of agents have changed."""
+        self.work = sum([step.rule.work for step in self.unended() if step.items is None])
+
     def look_ahead(self) -> None:
         """Set `near`, after the number of tasks or workers has changed."""
         program, known = self.program, self.opened if self.exhausted else self.given

@@ -131,12 +131,23 @@ class StepFold:
         self.release(step, event.usage, not event.reused)
         if step.acting.durations is not None and not event.reused and not self._historic:
             self._measure(step.acting, event.at - step.started_at, event.at)
+        if step.acting.learns and not event.reused and not self._historic:
+            self._learn(step, event.at - step.started_at)
         step.output = event.output
         if step.rule.rounds and step.item < 0:
             self._state.move(step, BETWEEN)
             self._pending.undecided.append(step)
         else:
             self._joins.end_step(step, DONE, event.at)
+
+    def _learn(self, step: Step, seconds: float) -> None:
+        """Order the steps of a first run by the durations of those that have ended. In a run of one task, most
+        agents have run when that is known."""
+        state = self._state
+        if state.given != 1 and step.task.program.measure(step.acting, seconds):
+            state.add_up_work()
+            state.look_ahead()
+            self._queue.reorder()
 
     def _measure(self, rule: Rule, seconds: float, at: float) -> None:
         """Set an adaptive timeout by the last attempts that ended well."""

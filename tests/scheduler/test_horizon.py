@@ -10,8 +10,8 @@ from agentdeck.agents.simulate import Simulate
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.horizon import urgent_path
 from agentdeck.scheduler.program import Program
-from agentdeck.workflow.model import Agent, Definition, SubWorkflow
-from tests.scheduler.driver import Player, agent, definition
+from agentdeck.workflow.model import Agent, Definition, Prompt, SubWorkflow
+from tests.scheduler.driver import Player, agent, definition, prompt
 
 ORDER = {"extract": 2.0, "payment": 1.5, "inventory": 2.0, "shipping": 1.0, "confirm": 1.0}
 
@@ -87,3 +87,35 @@ def test_urgency_counts_what_is_left() -> None:
     assert urgent_path(4.0, [], 0.0, 2) == pytest.approx(0.85 * 4.0)  # of the longest path that has not started
     assert urgent_path(4.0, [(1.0, 2.0, 9.0)], 2.0, 2) == pytest.approx(0.85 * 8.0)  # of one that runs
     assert urgent_path(4.0, [(1.0, 2.0, 3.0)], 41.0, 2) == pytest.approx(0.85 * 20.0)  # of all the work
+
+
+def test_a_first_run_learns_how_long_agents_take() -> None:
+    """`b` takes long, but nothing says so until it has run."""
+    taken = {"a": 1.0, "b": 9.0, "c": 1.0, "d": 1.0}
+    graph = definition(agent("a"), agent("b"), agent("c"), agent("d", "c"))
+    player = Player(graph, workers=1, tasks=6, plan=lambda started: (taken[started.step], None)).play()
+    order = [e.step for e in player.log if isinstance(e, ev.StepStarted)]
+    assert order[:4] == ["c", "a", "b", "d"]  # by the number of steps that follow
+    assert order[-4:] == ["b", "c", "a", "d"]
+    (rule,) = [rule for rule in player.scheduler.state.program.rules if rule.name == "b"]
+    assert (rule.seconds, rule.remaining) == (9.0, -9.0)
+
+
+def test_a_resumed_run_has_learned_the_same() -> None:
+    graph = definition(agent("a"), agent("b", "a"))
+    seconds = []
+    for crashes in ([], [20.5]):
+        player = Player(graph, workers=2, tasks=20, plan=lambda e: (2.0 if e.step == "a" else 3.0, None))
+        player.crashes = list(crashes)
+        while player.now < 21.0:
+            player.step()
+        seconds.append([rule.seconds for rule in player.scheduler.state.program.rules])
+    assert seconds == [[2.0, 3.0]] * 2
+
+
+def test_what_is_unknown_takes_as_long_as_what_is_known() -> None:
+    """Of prompts, the longer one takes longer."""
+    short, long = (replace(prompt(name), does=Prompt("x" * size)) for name, size in (("s", 40), ("l", 4000)))
+    program = Program(definition(agent("a"), agent("b"), short, long), {"a": 10.0})
+    seconds = {rule.name: rule.seconds for rule in program.rules}
+    assert seconds == {"a": 10.0, "b": 10.0, "s": pytest.approx(10.1), "l": 20.0}
