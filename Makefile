@@ -11,7 +11,8 @@ WHEEL := .venv/wheel
 # Tests of what is compiled, and of what stands right above it; the whole suite runs interpreted.
 WHEEL_TESTS := $(addprefix tests/scheduler/test_,compiled.py scheduler.py joins.py expansion.py reopen.py reservations.py \
   resumed.py state_changes.py) tests/limits tests/views/test_run_view.py \
-  $(addprefix tests/store/test_,codec.py reader.py writer.py) $(addprefix tests/engine/test_,virtual.py whole.py)
+  $(addprefix tests/store/test_,codec.py reader.py writer.py) \
+  $(addprefix tests/engine/test_,virtual.py whole.py cancel.py commit_order.py disk.py retry_rule.py standstill.py)
 SUITE := $(BIN)/pytest -n 6 --dist worksteal  # in several processes: much of the time is waiting
 # Tests of scheduler, limits, views, workflow and store that run in the process of pytest: their branches are counted.
 COVERED := tests/scheduler tests/limits tests/views tests/workflow tests/store \
