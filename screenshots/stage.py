@@ -179,8 +179,9 @@ async def until(pilot: Pilot[None], holds: Callable[[], bool], seconds: float = 
 
 
 async def settle(pilot: Pilot[None]) -> None:
-    """Let threads and layout come to rest."""
+    """Let keys, threads and layout come to rest."""
     await pilot.pause()
+    await until(pilot, lambda: not (isinstance(pilot.app, DeckApp) and pilot.app.handles_keys))
     await pilot.app.workers.wait_for_complete()
     await pilot.pause()
 

@@ -222,6 +222,11 @@ class DeckApp(App[None]):
         else:
             await super().on_event(event)
 
+    @property
+    def handles_keys(self) -> bool:
+        """Whether keys that were pressed are not handled yet."""
+        return self._keys.busy
+
     async def on_key_handled(self) -> None:
         await self._keys.handled()
 

@@ -48,8 +48,7 @@ class KeyQueue:
 
     async def pass_on(self) -> None:
         """Pass the next key on, if the one before it was handled and the screen has what keys act on."""
-        handled = self._since is None or time.monotonic() - self._since > PATIENCE
-        if not self._keys or not handled or (self._reads_rows and self._keys[0].key not in LEAVING):
+        if not self._keys or self._handling or (self._reads_rows and self._keys[0].key not in LEAVING):
             return
         self._screen, self._since = self._app.screen, time.monotonic()
         target = self._app.focused or self._app.screen
@@ -65,6 +64,15 @@ class KeyQueue:
             return
         self._since = None
         await self.pass_on()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a key is being handled, or will be without waiting for rows."""
+        return self._handling or (bool(self._keys) and not self._reads_rows)
+
+    @property
+    def _handling(self) -> bool:
+        return self._since is not None and time.monotonic() - self._since <= PATIENCE
 
     @property
     def _reads_rows(self) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from textual.pilot import Pilot
 
 from agentdeck.console import throttle
+from agentdeck.console.app import DeckApp
 from agentdeck.engine.launch import Launch, Outcome
 from agentdeck.engine.launch import run as start
 from agentdeck.store.reader import Reader
@@ -49,6 +50,19 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """What may be left out where it took long is never left out: a busy machine shows the same."""
     monkeypatch.setattr(throttle, "LITTLE", float("inf"))
+
+
+@pytest.fixture(autouse=True)
+def handled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`Pilot.press` returns when the console has handled the keys, which it does one after the other."""
+    press = Pilot.press
+
+    async def press_and_wait(pilot: Pilot[None], *keys: str) -> None:
+        await press(pilot, *keys)
+        while isinstance(pilot.app, DeckApp) and pilot.app.is_running and pilot.app.handles_keys:
+            await pilot.pause(0.01)
+
+    monkeypatch.setattr(Pilot, "press", press_and_wait)
 
 
 @pytest.fixture(autouse=True)
