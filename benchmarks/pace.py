@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import exp
@@ -78,8 +79,8 @@ class MovingProvider:
         self._scenario, self._lengths = scenario, lengths
         self._random = Random(seed)
         self._began: float | None = None
-        self._live = self._waiting = 0
-        self._room = asyncio.Event()
+        self._live = 0
+        self._queue: deque[asyncio.Future[None]] = deque()
         self.refused = 0
         self.firsts: list[float] = []
 
@@ -115,29 +116,28 @@ class MovingProvider:
         return PromptReply("word", tokens_in=50, tokens_out=tokens)
 
     async def _enter(self) -> None:
-        """Wait for room, or be refused, by the scenario."""
-        if self._scenario != "slows" and self._live >= self._limit():
+        """Wait for room in the order of arrival, or be refused, by the scenario."""
+        if self._scenario != "slows" and (self._queue or self._live >= self._limit()):
             room = {"refuses": 0, "waits": 1000}.get(self._scenario, self._limit())
-            if self._waiting >= room:
+            if len(self._queue) >= room:
                 self.refused += 1
                 await anyio.sleep(0.05)
                 kind = "rate_limit" if self._scenario == "refuses" else "server"
                 error = StepError(kind, "too many requests")
                 error.overloaded = True
                 raise error
-            self._waiting += 1
-            try:
-                while self._live >= self._limit():
-                    room_or_time = self._room
-                    with anyio.move_on_after(1.0):  # the limit moves by itself
-                        await room_or_time.wait()
-            finally:
-                self._waiting -= 1
-        self._live += 1
+            turn = asyncio.get_running_loop().create_future()
+            self._queue.append(turn)
+            await turn
+        else:
+            self._live += 1
 
     def _wake(self) -> None:
-        self._room.set()
-        self._room = asyncio.Event()
+        while self._queue and self._live < self._limit():
+            turn = self._queue.popleft()
+            if not turn.done():  # it was not cancelled meanwhile
+                self._live += 1
+                turn.set_result(None)
 
     def _slower(self) -> float:
         """A provider that serves more than it can loses a little by it."""
