@@ -195,7 +195,7 @@ async def redrawn(pilot: Pilot[None]) -> None:
                 field.cursor_blink = False
             if isinstance(screen, Still | StillReplay):
                 screen.frame()
-            if isinstance(screen, DeckScreen):
+            if isinstance(screen, DeckScreen) and screen.is_seen:
                 await drawn(pilot, screen)
     await settle(pilot)
 

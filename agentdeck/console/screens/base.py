@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from textual import events
 from textual.containers import VerticalScroll
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 from textual.timer import Timer
 from textual.widgets import Static
 
@@ -93,6 +93,13 @@ class SizedScreen(Screen[None]):
     def reads_rows(self) -> bool:
         """Whether the rows that keys act on are being read."""
         return self._awaited is not None
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether no screen but dialogs covers this one. (Textual's `is_current` also holds for screens below one
+        whose background is not opaque.)"""
+        stack = self.app.screen_stack
+        return self in stack and all(isinstance(above, ModalScreen) for above in stack[stack.index(self) + 1 :])
 
     def poll(self, interval: float, read: Callable[[], object]) -> None:
         """Call `read` so often, in seconds, while no other screen covers this one."""

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from textual import events
 from textual.app import ComposeResult, SuspendNotSupported
 from textual.containers import Container, Vertical
-from textual.screen import ModalScreen
 from textual.timer import Timer
 from textual.widgets import Static
 
@@ -217,7 +216,7 @@ class DeckScreen(SizedScreen):
     def _draw(self) -> None:
         """The graph of what is selected, where there is room for it."""
         self._draw_timer = None
-        if not (self.is_active or isinstance(self.app.screen, ModalScreen)):
+        if not self.is_seen:
             return  # another screen covers it: drawn when it is shown again
         entry, preview, key = self._entry, self.query_one(RunPreview), self.query_one(RowList).key
         run = key[4:] if key.startswith("run:") else ""
