@@ -315,7 +315,9 @@ class Engine:
 
     @property
     def _crowded(self) -> bool:
-        return self.log.backlog > CROWDED and self.scheduler.state.open_tasks >= self.scheduler.state.workers
+        state = self.scheduler.state
+        coming = self._pulled - state.opened
+        return self.log.backlog > CROWDED and state.open_tasks + coming >= state.workers
 
     def _pull_again(self) -> None:
         want, self._unmet = self._unmet, 0

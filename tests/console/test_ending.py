@@ -96,11 +96,12 @@ async def test_the_question_says_when_the_run_ends_meanwhile(tmp_path: Path, pac
 
 async def test_a_retry_that_is_starting_counts_as_executing(tmp_path: Path, packages: Path) -> None:
     let_close(packages)
-    async with steered(tmp_path, ENDING, deck=DECK) as deck:
+    holds = '[sh, -c, "while test -e hold; do sleep 0.05; done; false"]'
+    async with steered(tmp_path, ENDING.replace('[test, -e, "${inputs.id}"]', holds), deck=DECK) as deck:
         (tmp_path / "last").touch()
         first = deck.app.engines[deck.screen.run]
         await deck.until(lambda: deck.screen.view.state == "failed" and first.ended is not None)
-        (tmp_path / "last").unlink()
+        (tmp_path / "hold").touch()
         await deck.pilot.press("R")
         await deck.question()
         await deck.pilot.press("1")

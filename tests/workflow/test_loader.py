@@ -109,7 +109,7 @@ def test_needs_are_read_off_the_references() -> None:
     [
         ("a: { comand: [ls], simulate: 1s }", "f.yaml:4:8: comand is not a key here; did you mean command?"),
         ("a: { simulate: 1s, python: m:f }", "f.yaml:4:22: simulate and python: only one of them is allowed"),
-        ("a: { needs: [] }", "f.yaml:4:3: it has no verb; give it one of approve, command"),
+        ("a: { needs: [] }", "f.yaml:4:3: it has no verb; give it one of approve, cli, command"),
         ("a: { simulate: 1s, needs: zz }", "f.yaml:4:29: a needs zz, which is not an agent here; there are a"),
         ("a: { simulate: 1s, timeout: 30 }", "f.yaml:4:31: 30 is not a duration; write 30s"),
         ("a: { simulate: 1s, timeout: soon }", "f.yaml:4:31: 'soon' is not a duration"),
