@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from textual.containers import Vertical
 
 from agentdeck.console.screens.quit_question import QuitQuestion
 from tests.console.steered import Steered, steered
@@ -81,6 +82,7 @@ async def test_the_question_says_when_the_run_ends_meanwhile(tmp_path: Path, pac
         run = deck.screen.run
         await deck.pilot.press("ctrl+q")
         assert f"Close the console?\n{run} is executing in the background." in await deck.question()
+        assert deck.app.screen.query_one(Vertical).styles.border_top[0] == "round"  # as other dialogs
         await stop_while_it_closes(deck)
         await deck.until(lambda: isinstance(q := deck.app.screen, QuitQuestion) and not q.runs)
         assert await deck.question() == (

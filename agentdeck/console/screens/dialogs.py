@@ -44,7 +44,7 @@ class Confirm(ModalScreen[str]):
     """A question with its choices. Escape answers with nothing (""). The cursor begins on the first choice, so
     what harms is never first."""
 
-    CSS = """
+    DEFAULT_CSS = """
     Confirm { align: center middle; }
     Confirm > Vertical {
         width: auto; min-width: 44; max-width: 90%; height: auto; max-height: 90%;
