@@ -276,7 +276,10 @@ def spread(samples: Sequence[Sequence[float]], weights: Sequence[float]) -> floa
     for taken, weight in zip(samples, weights, strict=True):
         logs = [log(max(one, 0.001)) for one in taken]
         mean = sum(logs) / len(logs)
-        total += weight * sum([(one - mean) ** 2 for one in logs]) / (len(logs) - 1)
+        deviation = 0.0
+        for one in logs:
+            deviation += (one - mean) ** 2
+        total += weight * deviation / (len(logs) - 1)
     return sqrt(total / sum(weights)) if sum(weights) > 0 else 0.0
 
 

@@ -176,7 +176,9 @@ class Program:
         """Set the seconds of a task."""
         self.path = max([-rule.remaining for rule in self.rules], default=0.0)
         self.own_work = sum([rule.work for rule in self.rules])
-        self.work = self.own_work + sum([program.work for program in self.nested.values()])
+        self.work = self.own_work
+        for program in self.nested.values():
+            self.work += program.work
 
     def start_in(self, order: Sequence[str]) -> None:
         """Order ready steps as these agents; the others, or all of them, by their longest remaining paths."""
