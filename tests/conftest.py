@@ -61,9 +61,9 @@ def loop_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture(scope="session", autouse=True)
-def nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Config and data folders that are empty when the tests begin, no settings of agentdeck and OpenTelemetry."""
-    folder = tmp_path_factory.mktemp("nobody")
+    folder = tmp_path_factory.mktemp("empty_home")
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("AGENTDECK_", "OTEL_"))]:
             if name != "AGENTDECK_SOAK":
@@ -74,6 +74,6 @@ def nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def forked(nobody: None) -> Iterator[None]:
+def forked(empty_home: None) -> Iterator[None]:
     with installed():
         yield

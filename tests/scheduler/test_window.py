@@ -51,7 +51,7 @@ def test_tasks_for_another_provider_or_agent_start_beside_stuck_ones(kind: str) 
 
 
 def test_tasks_that_wait_for_a_retry_do_not_hold_up_others() -> None:
-    """Every fifth of 400 tasks is told to come back after 60 s: the work of 16 workers alone takes 100 s."""
+    """The provider refuses every fifth of 400 tasks for 60 s; without refusals the run takes 100 s."""
     fault = Fault("rate_limit", "slow down", retry_after=60.0)
 
     def plan(started: ev.StepStarted) -> tuple[float, Fault | None]:
