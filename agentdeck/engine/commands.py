@@ -57,7 +57,7 @@ def _resume(command: Command) -> Outcome:
 
 
 def _drain(command: Command) -> Outcome:
-    running = len(command.scheduler.state.running)
+    running = command.scheduler.state.busy_workers
     return [ev.RunDrained(command.at, command.who)], f"draining: {running} running steps will finish"
 
 

@@ -18,7 +18,7 @@ from agentdeck.views.step_story import AttemptStory, StepStory
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Approve, Definition, SubWorkflow
 
-_ITEM = re.compile(r"\[(\d+)\]$")
+_ITEM = re.compile(r"(\[[\d.]+\])+$")
 
 
 def definition_for(definition: Definition, folder: Path, task: str) -> Definition | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.budget_ladder import BudgetLadder
+from agentdeck.scheduler.cancellation import CALLER_ENDED, Cancellation
 from agentdeck.scheduler.failures import Failures
 from agentdeck.scheduler.ready_queue import NEWEST, ReadyQueue
 from agentdeck.scheduler.recorder import Recorder
@@ -24,6 +25,7 @@ class Attempts:
     _queue: ReadyQueue
     _clock: WaitClock
     _recorder: Recorder
+    _cancellation: Cancellation
     _failures: Failures
     _ladder: BudgetLadder
     #: How long the last attempts took that ended well.
@@ -73,6 +75,8 @@ class Attempts:
     def succeeded(self, event: ev.StepSucceeded) -> None:
         step = self._live(event.task, event.step, event.attempt)
         if step is not None:
+            if step.calls:
+                self._cancellation.end_calls(step, event.at, CALLER_ENDED)
             self.mean_seconds += NEWEST * (event.at - step.started_at - self.mean_seconds)
             self._recorder.record(event)
 
@@ -121,7 +125,9 @@ class Attempts:
                 step.wait.add(POOL, since - step.ready_at)
                 step.wait.add(reason, event.at - since)
         for step in sorted(state.running, key=lambda s: (s.task.age, s.rule.index, s.item)):
-            self._lose(step, event.at)
+            if not step.rule.is_call:
+                self._lose_calls(step, event.at)
+                self._lose(step, event.at)
         for step in list(state.unended()):
             if step.state == DEFERRED:
                 self._queue.end_deferral(step)
@@ -129,6 +135,14 @@ class Attempts:
             if step.state == OPEN and step.items is None and not nested:
                 # An approval, or a sub-workflow whose task was not opened.
                 self._recorder.request(act.StartAttempt(self._started(step, event.at, step.attempt)))
+
+    def _lose_calls(self, step: Step, at: float) -> None:
+        """End the calls of an attempt that is lost: its process waited for them, and is gone too."""
+        for call in step.calls.values() if step.calls else ():
+            for inner in call.all_steps():
+                if inner.state == RUNNING:
+                    self._lose(inner, at)
+        self._cancellation.end_calls(step, at, CALLER_ENDED)
 
     def _lose(self, step: Step, at: float) -> None:
         """Record that the process of an attempt is gone. All that is known of its use is what was reserved; 0

@@ -9,6 +9,7 @@ from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.cancellation import Cancellation
 from agentdeck.scheduler.recorder import Recorder
 from agentdeck.scheduler.run_state import RunState
+from agentdeck.scheduler.state import Step
 
 EFFECTS = {
     "reduce": "shorter answers from now on",
@@ -36,16 +37,17 @@ class BudgetLadder:
         """The budget of this name does not admit one more attempt, and no attempt under way can return anything:
         ask the operator or stop, as its last rung says."""
         assert ledger.end is not None
-        at = wanted.at
-        tokens, usd = ev.hold_of(wanted).likely
-        needs = dollars(usd) if ledger.usd is not None else f"{tokens:,} tokens"
-        why = f"budget of {_owner(name)}: {ledger.as_text()}; the next prompt needs about {needs}"
+        at, why = wanted.at, _shortage(name, ledger, wanted)
         if ledger.end[1] == "ask":
             offers = f"for the rest and the possible commands: agentdeck budget {self._state.run}"
             self._recorder.record(ev.RunPaused(at, f"{why}; {self._remaining()}{offers}"))
         else:
             self._recorder.record(ev.Noted(at, f"{why}; stopped", name, "", {"rung": "stop", "budget": name}))
             self._cancellation.requested(ev.CancelAsked(at, name, "", "the budget"))
+
+    def refuse(self, step: Step, name: str, ledger: Ledger, wanted: ev.Reserved) -> None:
+        """End one step that the budget of this name does not admit."""
+        self._cancellation.cancel(step, wanted.at, _shortage(name, ledger, wanted))
 
     def shares(self, task: str) -> str:
         """How much of each budget of a task is used, such as `83% of the run`."""
@@ -59,6 +61,12 @@ class BudgetLadder:
         paid, usd = self._state.accounts.prompts, self._state.accounts.prompts_usd
         about = f", about {dollars(usd / paid * left)}" if paid and usd else ""
         return f"{left} prompts of open tasks are left{about}; " if left else ""
+
+
+def _shortage(name: str, ledger: Ledger, wanted: ev.Reserved) -> str:
+    tokens, usd = ev.hold_of(wanted).likely
+    needs = dollars(usd) if ledger.usd is not None else f"{tokens:,} tokens"
+    return f"budget of {_owner(name)}: {ledger.as_text()}; the next prompt needs about {needs}"
 
 
 def _owner(name: str) -> str:

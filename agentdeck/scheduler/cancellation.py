@@ -10,6 +10,9 @@ from agentdeck.scheduler.recorder import Recorder
 from agentdeck.scheduler.run_state import RunState
 from agentdeck.scheduler.state import OPEN, RUNNING, WAITING, Step
 
+#: Why calls end with the attempt that made them.
+CALLER_ENDED = "the attempt that made the call has ended"
+
 
 @dataclass(slots=True, eq=False)
 class Cancellation:
@@ -58,13 +61,21 @@ class Cancellation:
         self.cancel_inside(step, at, why)
 
     def cancel_inside(self, step: Step, at: float, why: str) -> None:
-        """End the items of a step and the steps of the task nested in it."""
+        """End the items of a step, its calls, and the steps of the task nested in it."""
         for item in step.items or ():
             if not item.ended:
                 self.cancel(item, at, why)
+        self.end_calls(step, at, why)
         nested = self._state.tasks.get(f"{step.task.id}/{step.key}")
         if nested is not None:
             for inner in nested.all_steps():
+                if not inner.ended:
+                    self.cancel(inner, at, why)
+
+    def end_calls(self, step: Step, at: float, why: str) -> None:
+        """End the calls of an attempt that ends: nothing waits for their answers any more."""
+        for call in list(step.calls.values()) if step.calls else ():
+            for inner in call.all_steps():
                 if not inner.ended:
                     self.cancel(inner, at, why)
 

@@ -124,12 +124,15 @@ class LimitChanged(NamedTuple):
 
 
 class TaskOpened(NamedTuple):
-    """A task entered the graph. `inputs` are complete. `parent` is the step that contains a nested task."""
+    """A task entered the graph. `inputs` are complete. `parent` is the step that contains a nested task. With
+    `called`, the task is a call that the attempt of that step makes: only this agent takes part, and the attempt
+    goes on when the task ends."""
 
     at: float
     task: str
     inputs: dict[str, Data]
     parent: tuple[str, str] | None = None
+    called: str = ""
 
 
 class TasksExhausted(NamedTuple):

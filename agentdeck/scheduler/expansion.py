@@ -131,6 +131,9 @@ class Expansion:
         """Record how a task ended whose steps have all ended, and end the step that it is nested in."""
         if not self._state.holds(task) or task.left:
             return
+        if task.called:
+            self._end_call(task, task.at(task.program.index[task.called]), at)
+            return
         self.rendering.pop(task.id, None)
         leaves = [task.at(i) for i in task.program.leaves]
         fault = _fault_of(task, leaves)
@@ -142,6 +145,11 @@ class Expansion:
             self._render(task, task.program.output, at)
         else:
             self._record_end(task, at, DONE, leaf_results(task))
+
+    def _end_call(self, task: Task, step: Step, at: float) -> None:
+        """A call has ended. The attempt that made it goes on."""
+        state = step.state if step.state in (DONE, FAILED) else CANCELLED
+        self._recorder.record(ev.TaskEnded(at, task.id, state, None, step.fault if state == FAILED else None))
 
     def _render(self, task: Task, template: Template, at: float) -> None:
         """Render the output of a task here where it reads little; otherwise the engine does, off the loop."""

@@ -8,7 +8,7 @@ from random import Random
 from agentdeck.errors import STOPPING, Fault
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
-from agentdeck.scheduler.cancellation import Cancellation
+from agentdeck.scheduler.cancellation import CALLER_ENDED, Cancellation
 from agentdeck.scheduler.joins import SKIP
 from agentdeck.scheduler.recorder import Recorder
 from agentdeck.scheduler.run_state import Pending, RunState
@@ -27,6 +27,7 @@ class Failures:
 
     def attempt_failed(self, step: Step, event: ev.AttemptFailed) -> None:
         """Record the failure, and in this order: retry (a tier up where asked for), fall back, fail."""
+        self._cancellation.end_calls(step, event.at, CALLER_ENDED)
         self._recorder.record(event)
         rule, fault = step.acting, event.fault
         refused = fault.retry is False  # by the workflow's own rule
@@ -71,7 +72,9 @@ class Failures:
         return ev.StepRetrying(event.at, event.task, event.step, event.at + delay, reason, tier_up)
 
     def fail(self, step: Step, at: float, fault: Fault, *, letter: bool = True) -> None:
-        """End a step as failed for good. With `letter`, keep its inputs as a dead letter."""
+        """End a step as failed for good. With `letter`, keep its inputs as a dead letter. A call never becomes
+        one: the attempt that made it gets the error."""
+        letter = letter and not step.rule.is_call
         self._cancellation.cancel_inside(step, at, fault.message)
         task, key = step.task.id, step.key
         if letter:

@@ -20,7 +20,7 @@ from agentdeck.scheduler.ready_queue import ReadyQueue
 from agentdeck.scheduler.reopen import Reopener
 from agentdeck.scheduler.run_state import Pending, RunState
 from agentdeck.scheduler.sequential_lanes import SequentialLanes
-from agentdeck.scheduler.state import CANCELLED, FAILED, READY, AllTasks, Task, root_of
+from agentdeck.scheduler.state import CANCELLED, FAILED, READY, AllTasks, Step, Task, root_of
 from agentdeck.scheduler.step_fold import StepFold
 from agentdeck.scheduler.timers import Timers
 from agentdeck.scheduler.waits import WaitClock
@@ -138,6 +138,8 @@ class Fold:
             return
         rule, setting = state.setting(event.name)
         setattr(rule, setting, event.new)
+        if setting == "limit":
+            state.hold_calls(rule)
         if setting == "attempt_timeout":
             rule.auto = False
         self.timers.next_due = event.at  # check every live attempt against the new limit
@@ -153,6 +155,7 @@ class Fold:
     def _task_opened(self, event: ev.TaskOpened) -> None:
         state = self.state
         program, age, past, tail = state.program, 0, dict[str, int](), 0.0
+        holder: Step | None = None
         if event.parent is not None:
             above = state.tasks[event.parent[0]]
             holder = above.step(event.parent[1])
@@ -163,15 +166,19 @@ class Fold:
             state.opened += 1
             state.open_tasks += 1
             age = state.opened
-        task = state.tasks[event.task] = Task(event.task, age, program, event.inputs, event.parent, past, tail)
+        task = Task(event.task, age, program, event.inputs, event.parent, past, tail, event.called)
+        state.tasks[event.task] = task
+        if event.called and holder is not None:
+            holder.calls = holder.calls or {}
+            holder.calls[task.id] = task
         state.work += program.own_work
         state.closed.pop(event.task, None)
         if past:
             for step in task.all_steps():
                 step.attempt = past.get(f"{task.id}/{step.key}", 0)
-        for rule in program.rules:
-            if not rule.needs and not rule.spare:
-                self.queue.make_ready(task.at(rule.index), event.at, gate=False)
+        for first in task.steps:
+            if first is not None and not first.rule.needs:
+                self.queue.make_ready(first, event.at, gate=False)
         if task.left == 0:
             self.pending.finished.append(task)
 
@@ -185,9 +192,11 @@ class Fold:
         if state.accounts.tasks:
             state.accounts.close(event.task)
         task.ended = event.state
-        if event.state == CANCELLED or self._may_be_opened_again(task):
+        if task.called:
+            self._drop_call(task)
+        elif event.state == CANCELLED or self._may_be_opened_again(task):
             task.past.update((f"{task.id}/{step.key}", step.attempt) for step in task.all_steps())
-        if root_of(task.id) in state.keep:
+        if not task.called and root_of(task.id) in state.keep:
             state.closed[task.id] = task
         elif task.parent is None and state.closed:
             state.closed = {name: other for name, other in state.closed.items() if root_of(name) != task.id}
@@ -202,6 +211,13 @@ class Fold:
             state.cancelled_tasks += event.state == CANCELLED
         if task.id not in state.closed:
             task.drop_steps()
+
+    def _drop_call(self, task: Task) -> None:
+        """Forget a call that has ended. Its id is not used again, and it cannot be reopened: nothing would wait
+        for its answer."""
+        holder = self.state.find(*task.parent) if task.parent is not None else None
+        if holder is not None and holder.calls is not None:
+            holder.calls.pop(task.id, None)
 
     def _may_be_opened_again(self, task: Task) -> bool:
         """Whether another nested task may get the id of this one without a restored task: in another round, or

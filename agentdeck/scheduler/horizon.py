@@ -54,7 +54,8 @@ class Horizon:
         work = state.work + unopened * program.work
         if max(path, queue.longest) < SHARE * max(longest, work / state.workers - program.path):
             return False  # nothing can be urgent, whatever the running steps have done
-        running = [(at - step.started_at, step.rule.work, step.path) for step in state.running]
+        holding = (step for step in state.running if not step.rule.is_call)
+        running = [(at - step.started_at, step.rule.work, step.path) for step in holding]
         least = urgent_path(longest, running, work, state.workers)
         if queue.longest >= least:
             queue.prioritize(least)

@@ -42,7 +42,8 @@ class Rule:
     dependents whose join has a `within`. `durations` are the seconds of the last attempts, where an adaptive
     timeout (`auto`) needs them. `rank` orders the ready steps of a task: the longest remaining path (negated),
     or the place in an order that was searched. `place` orders those of the same rank: first those that more steps
-    need. `work` are the seconds for which a step holds a worker. `learns`: how long it takes is not known yet;
+    need. `work` are the seconds for which a step holds a worker. `is_call`: its steps need none, as the attempt
+    that makes the call has one. `learns`: how long it takes is not known yet;
     `measured` attempts took `taken` seconds in all.
     """
 
@@ -56,6 +57,7 @@ class Rule:
         self.join = agent.join
         self.spare = agent.spare
         self.slot = agent.does.holds_worker
+        self.is_call = agent.does.is_call
         self.learns = False
         self.measured = 0
         self.taken = 0.0
@@ -89,11 +91,12 @@ class Rule:
     def set_seconds(self, seconds: float) -> None:
         """Set how long an attempt takes, as far as is known."""
         self.seconds = seconds
-        self.work = seconds if self.slot and not self.spare else 0.0
+        self.work = seconds if self.slot and not self.spare and not self.is_call else 0.0
 
 
 class Program:
-    """The rules of one workflow. `nested` holds, by agent name, the programs of its sub-workflows.
+    """The rules of one workflow. `nested` holds, by agent name, the programs of its sub-workflows, and those of
+    the calls that attempts make through the gateway.
 
     `seconds` are the durations that order ready steps: those of earlier runs, else as simulated, else one second
     each. `serial`: the steps of a task run one after another. `path` are the seconds of the longest path of a
@@ -111,13 +114,16 @@ class Program:
         agents = definition.agents
         needs: dict[str, Sequence[str]] = {name: agent.needs for name, agent in agents.items()}
         below = graph.dependents(needs)
-        known: dict[str, float] = {name: program.path for name, program in self.nested.items()}
+        known: dict[str, float] = {
+            name: program.path for name, program in self.nested.items() if not agents[name].does.holds_worker
+        }
         known |= seconds or {}
         taken = _estimated(definition, known)
         left = graph.remaining(needs, taken, below)
         self.rules = [Rule(agent, i, taken[name], left[name]) for i, (name, agent) in enumerate(agents.items())]
         for rule in self.rules:
-            rule.learns = rule.slot and rule.name not in known and rule.agent.does.seconds() is None
+            unknown = rule.name not in known and rule.agent.does.seconds() is None
+            rule.learns = rule.slot and unknown and not rule.is_call
         self._known = known
         self._measured, self._due = 0, max(1, len(agents) // 2)
         self.index = {rule.name: rule.index for rule in self.rules}

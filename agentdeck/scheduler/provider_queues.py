@@ -17,19 +17,25 @@ RELEASABLE = ("tokens", "concurrent", "budget")
 
 
 class ProviderQueue:
-    """Steps that wait for one provider. `until` is when the queue opens by itself, None while it is open.
-    `notified` holds the steps whose wait for an operator is recorded."""
+    """Steps that wait for one provider: those that need a worker too in `heap`, calls in `calls`. `until` is when
+    the queue opens by itself, None while it is open. `notified` holds the steps whose wait for an operator is
+    recorded."""
 
-    __slots__ = ("heap", "notified", "reason", "until", "why")
+    __slots__ = ("calls", "heap", "notified", "reason", "until", "why")
 
     def __init__(self) -> None:
         self.heap: list[Entry] = []
+        self.calls: list[Entry] = []
         self.until: float | None = None
         self.reason = self.why = ""
         self.notified: set[Step] = set()
 
     def add(self, entry: Entry) -> None:
-        heappush(self.heap, entry)
+        heappush(self.calls if entry[6].rule.is_call else self.heap, entry)
+
+    def entries(self) -> list[Entry]:
+        """Both together."""
+        return [*self.heap, *self.calls]
 
     def open(self) -> None:
         self.until = None
@@ -67,6 +73,14 @@ class ProviderQueues:
                 best = queue.heap
         return best
 
+    def first_call(self, ready: list[Entry]) -> list[Entry]:
+        """The same for calls, which need no worker."""
+        best = ready
+        for queue in self.queues.values():
+            if queue.until is None and queue.calls and (not best or queue.calls[0] < best[0]):
+                best = queue.calls
+        return best
+
     @property
     def opens_at(self) -> float:
         """When the next queue opens by itself, infinite where none does."""
@@ -74,7 +88,9 @@ class ProviderQueues:
 
     def will_open(self) -> bool:
         """Whether a queue with steps in it opens by itself."""
-        return any(queue.heap and queue.until not in (None, FOREVER) for queue in self.queues.values())
+        return any(
+            (queue.heap or queue.calls) and queue.until not in (None, FOREVER) for queue in self.queues.values()
+        )
 
     def open_due(self, at: float) -> None:
         for queue in self.queues.values():

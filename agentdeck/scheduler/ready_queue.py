@@ -43,10 +43,11 @@ class ReadyQueue:
     """Every step in READY is in one of these queues, or in one of `ProviderQueues`, `ResourceQueue` or
     `SequentialLanes`.
 
-    `heap`: it may start as soon as a worker is free. An entry whose step is no longer ready, or was reopened
-    since, is stale and is dropped when it is popped. `parked`, by rule: `max_parallel` of its agent is reached.
-    `uncommitted`, with the sequence number to wait for: it would read results that are not on disk yet (only
-    where `gated`). `composite`: `Expansion` decides first (`when`, `each`, a verb that holds no worker).
+    `heap`: it may start as soon as a worker is free; `calls`: at once, as it needs none. An entry whose step is
+    no longer ready, or was reopened since, is stale and is dropped when it is popped. `parked`, by rule:
+    `max_parallel` of its agent is reached. `uncommitted`, with the sequence number to wait for: it would read
+    results that are not on disk yet (only where `gated`). `composite`: `Expansion` decides first (`when`, `each`,
+    a verb that holds no worker).
 
     Steps whose remaining path takes `least` seconds are urgent. `longest` is the longest path of the others, or
     was so before some of them started.
@@ -64,6 +65,7 @@ class ReadyQueue:
         self.least = inf
         self.longest = 0.0
         self.heap: list[Entry] = []
+        self.calls: list[Entry] = []
         self.parked: dict[Rule, deque[Entry]] = {}
         self.uncommitted: deque[tuple[int, Step]] = deque()
         self.composite: deque[Step] = deque()
@@ -119,11 +121,12 @@ class ReadyQueue:
     def push(self, step: Step) -> None:
         """Add an entry for a step that may start as soon as a worker is free."""
         self.last_ticket = ticket = self.last_ticket + 1
-        heappush(self.heap, self._entry(step, ticket))
+        heappush(self.calls if step.rule.is_call else self.heap, self._entry(step, ticket))
 
     def put_back(self, entry: Entry) -> None:
         """Return an entry that was taken out, with the place that it has now."""
-        heappush(self.heap, self._entry(entry[6], entry[5]))
+        step = entry[6]
+        heappush(self.calls if step.rule.is_call else self.heap, self._entry(step, entry[5]))
 
     def _entry(self, step: Step, ticket: int) -> Entry:
         rule, task = step.rule, step.task
@@ -149,7 +152,9 @@ class ReadyQueue:
         """From now on steps whose remaining path takes that many seconds are urgent, also those in the queue."""
         self.least, self.longest = least, 0.0
         self.heap = [self._entry(entry[6], entry[5]) for entry in self.heap if entry[6].state == READY]
+        self.calls = [self._entry(entry[6], entry[5]) for entry in self.calls if entry[6].state == READY]
         heapify(self.heap)
+        heapify(self.calls)
 
     def _enqueue(self, step: Step) -> None:
         if step.rule.composite and step.item < 0 and step.acting is step.rule:
@@ -249,9 +254,11 @@ class ReadyQueue:
     def drop_stale(self) -> None:
         """Drop entries whose step is no longer ready."""
         self.heap = [entry for entry in self.heap if entry[6].state == READY]
+        self.calls = [entry for entry in self.calls if entry[6].state == READY]
         heapify(self.heap)
+        heapify(self.calls)
         self.uncommitted = deque(entry for entry in self.uncommitted if entry[1].state == READY)
         self.composite = deque(step for step in self.composite if step.state == READY)
 
     def __len__(self) -> int:
-        return len(self.heap) + len(self.uncommitted) + len(self.composite)
+        return len(self.heap) + len(self.calls) + len(self.uncommitted) + len(self.composite)

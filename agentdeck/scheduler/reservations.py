@@ -39,8 +39,8 @@ class Request(NamedTuple):
 class Reservations:
     """Starts the steps that are checked before they start.
 
-    Invariant: each request in `open` keeps one worker until it is answered. A step that is READY has at most one
-    that counts; those in `requesting` have one.
+    Invariant: each request in `open` keeps one worker until it is answered, unless it is for a call. A step that
+    is READY has at most one that counts; those in `requesting` have one.
     """
 
     _state: RunState
@@ -52,8 +52,14 @@ class Reservations:
     _ladder: BudgetLadder
     open: dict[int, Request] = field(default_factory=dict, init=False)
     requesting: set[Step] = field(default_factory=set, init=False)
+    _calls: int = field(default=0, init=False)  # how many of `open` are calls, which keep no worker
     _last: int = field(default=0, init=False)
     _provider_of: dict[str, str] = field(default_factory=dict, init=False)
+
+    @property
+    def kept_workers(self) -> int:
+        """How many workers are kept for requests."""
+        return len(self.open) - self._calls
 
     # Requesting
 
@@ -86,6 +92,7 @@ class Reservations:
         self._last = number = self._last + 1
         self.open[number] = Request(step, entry, self._providers.releases)
         self.requesting.add(step)
+        self._calls += step.acting.is_call
         self._queue.set_aside(step, STARTING)
         step.acting.reserving += 1
         if step.acting.uses:
@@ -162,10 +169,12 @@ class Reservations:
             step = request.step
             self.requesting.discard(step)
             step.acting.reserving -= 1
+            self._calls -= step.acting.is_call
             if step.acting.uses:
                 self._state.resources.withdraw(step.acting.uses)
             if self._queue.is_current(request.entry):
-                if not self._state.paused and self._has_room(step) and not self._queue.reads_uncommitted(step):
+                may_start = self._state.may_start(step.acting) and self._has_room(step)
+                if may_start and not self._queue.reads_uncommitted(step):
                     return request
                 self._queue.resume_wait(step)
                 self._queue.put_back(request.entry)
@@ -178,7 +187,7 @@ class Reservations:
         """Whether there are a worker and resources for the step: limits may have been lowered since it
         requested."""
         rule = step.acting
-        if len(self._state.running) + len(self.open) >= self._state.workers:
+        if not rule.is_call and self._state.busy_workers + self.kept_workers >= self._state.workers:
             return False
         if rule.uses and self._state.resources.lacking(rule.uses):
             return False
@@ -191,20 +200,23 @@ class Reservations:
         queue.close(FOREVER, "budget", f"budget: {ledger.as_text()}")
         self._wait(request.step, request.entry, queue, wanted.at)
         if request.releases == self._providers.releases:
-            if not ledger.idle():
+            if self._state.status == "drained":  # the operator is not asked: the process ends
+                self._ladder.refuse(request.step, name, ledger, wanted)
+            elif not ledger.idle():
                 return
-            self._ladder.end(name, ledger, wanted)
+            else:
+                self._ladder.end(name, ledger, wanted)
         queue.open()
 
     def queued_steps(self) -> list[Step]:
         """All ready steps that wait for a worker, a provider or a budget, each queue in its order."""
-        heaps = [self._queue.heap, *(queue.heap for queue in self._providers.queues.values())]
+        heaps = [self._queue.heap, self._queue.calls, *(q.entries() for q in self._providers.queues.values())]
         return [step for heap in heaps for step in self._current(heap)]
 
     def stopped_queues(self) -> list[tuple[str, str, list[Step]]]:
         """The provider (or BUDGET), the reason, and the steps of each queue that opens only when an operator
         acts."""
-        found = [(name, queue.why, self._current(queue.heap)) for name, queue in self._providers.stopped()]
+        found = [(name, queue.why, self._current(queue.entries())) for name, queue in self._providers.stopped()]
         return [one for one in found if one[2]]
 
     def _current(self, heap: list[Entry]) -> list[Step]:

@@ -29,7 +29,8 @@ class RunState:
     Tasks that end are dropped, except those named in `keep`: they stay in `closed`, so that their steps can be
     reopened. Invariants after every event: `open_tasks` counts the open tasks of the run itself, without those
     nested in them; `work` are the seconds for which their steps that have
-    not ended will hold workers; `running` holds exactly the steps with a live attempt that holds a worker.
+    not ended will hold workers; `running` holds exactly the steps with a live attempt that holds a worker, and
+    the calls of such attempts: `calling` counts these.
     """
 
     def __init__(self, program: Program, *, run: str = "", workers: int = 8, keep: Container[str] = ()) -> None:
@@ -45,6 +46,7 @@ class RunState:
         self.tasks: dict[str, Task] = {}
         self.closed: dict[str, Task] = {}
         self.running: set[Step] = set()
+        self.calling = 0
         self.opened = 0
         self.hurried = 0
         self.failed_tasks = 0
@@ -83,6 +85,16 @@ class RunState:
                     yield step
 
     @property
+    def busy_workers(self) -> int:
+        """How many workers are held by attempts."""
+        return len(self.running) - self.calling
+
+    def may_start(self, rule: Rule) -> bool:
+        """Whether attempts start now. In a run that drains, the calls of its last attempts still do: it would
+        wait for these attempts for ever."""
+        return not self.paused or (rule.is_call and self.status == "drained")
+
+    @property
     def unopened(self) -> int:
         """How many tasks of the run are still to come, as far as is known."""
         return 0 if self.exhausted or self.given is None else max(0, self.given - self.opened)
@@ -112,6 +124,13 @@ class RunState:
     def move(self, step: Step, state: str) -> None:
         """Change a step's state."""
         step.state = state
+
+    def hold_calls(self, rule: Rule) -> None:
+        """The `limit` of an agent has changed. One that is held back makes no calls either."""
+        nested = self.program.nested.get(rule.name)
+        for inner in nested.rules if nested is not None else ():
+            if inner.is_call:
+                inner.limit = 0 if rule.limit == 0 else None
 
     def restore(self, tasks: Mapping[str, Task]) -> None:
         """Hold ended tasks in memory, so that their steps can be reopened."""

@@ -37,7 +37,7 @@ from agentdeck.scheduler.reservations import Reservations
 from agentdeck.scheduler.resource_queue import ResourceQueue
 from agentdeck.scheduler.run_state import RunState
 from agentdeck.scheduler.starter import Starter
-from agentdeck.scheduler.state import BETWEEN, CANCELLED, DONE, FAILED, OPEN, READY, WAITING, Step, Task
+from agentdeck.scheduler.state import BETWEEN, CANCELLED, DONE, FAILED, OPEN, READY, RUNNING, WAITING, Step, Task
 from agentdeck.scheduler.timeouts import Timeouts
 from agentdeck.scheduler.waits import RunWait
 from agentdeck.workflow.model import ProviderLimits
@@ -59,7 +59,7 @@ class Scheduler:
         self._cancellation = cancellation = Cancellation(state, recorder)
         self._failures = failures = Failures(state, pending, recorder, cancellation)
         ladder = BudgetLadder(state, recorder, cancellation)
-        self._attempts = attempts = Attempts(state, queue, fold.clock, recorder, failures, ladder)
+        self._attempts = attempts = Attempts(state, queue, fold.clock, recorder, cancellation, failures, ladder)
         self._reservations = reservations = Reservations(
             state, queue, providers, fold.lanes, recorder, attempts, ladder
         )
@@ -126,6 +126,10 @@ class Scheduler:
     def _on_task_opened(self, event: ev.TaskOpened) -> None:
         if event.parent is None:
             self._starter.task_came()
+        elif event.called:
+            holder = self._state.find(*event.parent)
+            if holder is None or holder.state != RUNNING:
+                return  # the attempt that makes the call has ended
         self._recorder.record(event)
 
     def _on_exhausted(self, event: ev.TasksExhausted) -> None:
@@ -161,7 +165,8 @@ class Scheduler:
         while pending.recovered:
             step = pending.recovered.popleft()
             self._recorder.request(act.UpdateLetters(step.task.id, step.key, "closed"))
-        if not self._state.paused and self._starter.start(at):
+        starting = not self._state.paused or (self._starter.has_calls and self._state.status == "drained")
+        if starting and self._starter.start(at):
             self._settle(at)
         else:
             self._finish(at)

@@ -22,7 +22,7 @@ class SequentialLanes:
     def lane_of(self, step: Step) -> str:
         """The lane of a step, empty where it may run beside others."""
         task = step.task
-        if not step.acting.slot:
+        if not step.acting.slot or step.acting.is_call:
             return ""
         return root_of(task.id) if self._state.sequential else task.id if task.program.serial else ""
 
@@ -50,7 +50,10 @@ class SequentialLanes:
         state = self._state
         waiting = [entry for _, entries in self.lanes.values() for entry in entries]
         state.sequential = sequential
-        self.lanes = {root_of(step.task.id): (step, []) for step in state.running} if sequential else {}
+        self.lanes = {}
+        for step in state.running if sequential else ():
+            if not step.acting.is_call:
+                self.lanes[root_of(step.task.id)] = step, []
         for rule in state.program.all_rules():
             rule.checked |= sequential
         self._return(waiting)

@@ -11,7 +11,7 @@ from agentdeck.scheduler.attempts import Attempts
 from agentdeck.scheduler.cancellation import Cancellation
 from agentdeck.scheduler.horizon import Horizon
 from agentdeck.scheduler.provider_queues import ProviderQueues
-from agentdeck.scheduler.ready_queue import ReadyQueue
+from agentdeck.scheduler.ready_queue import Entry, ReadyQueue
 from agentdeck.scheduler.recorder import Recorder
 from agentdeck.scheduler.reservations import Reservations
 from agentdeck.scheduler.resource_queue import ResourceQueue
@@ -23,7 +23,8 @@ OPEN_PER_WORKER: Final = 16
 
 @dataclass(slots=True, eq=False)
 class Starter:
-    """Fills the free workers. `pulling` counts the tasks that were asked for and have not come yet."""
+    """Fills the free workers, and starts calls, which need none. `pulling` counts the tasks that were asked for
+    and have not come yet. `has_calls`: attempts of this run may make calls."""
 
     _state: RunState
     _queue: ReadyQueue
@@ -35,30 +36,34 @@ class Starter:
     _resources: ResourceQueue
     _horizon: Horizon
     pulling: int = field(default=0, init=False)
+    has_calls: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self.has_calls = any(rule.is_call for rule in self._state.program.all_rules())
 
     @property
     def free(self) -> int:
         """How many workers have nothing to do. Negative while more attempts run than the limit now allows."""
-        return self._state.workers - len(self._state.running) - len(self._reservations.open)
+        return self._state.workers - self._state.busy_workers - self._reservations.kept_workers
 
     def start(self, at: float) -> bool:
         """Start what fits. Returns whether a step was dropped, so that there is something to decide again."""
         queue, reservations, resources = self._queue, self._reservations, self._resources
         free, requesting, dropped = self.free, reservations.requesting, False
-        if free > 0 and queue.parked:
+        if self._state.paused:
+            free = 0  # only calls start
+        if queue.parked and (free > 0 or self.has_calls):
             queue.unpark()
         if free > 0 and self._state.opened >= self._state.near and self._horizon.update(at):
             self._ask(min(self._state.unopened, self._most_further))
         if resources.groups:
             resources.take_turns(at)
-        while free > 0:
-            ready = self._providers.first(queue.heap) if self._providers.queues else queue.heap
-            if resources.groups:
-                ready = resources.next_of(ready)
+        while free > 0 or self.has_calls:
+            ready = self._next(free)
             if not ready:
                 if queue.parked:
                     queue.unpark()
-                if not queue.heap:
+                if not queue.calls and (free <= 0 or not queue.heap):
                     break
                 continue
             entry = heappop(ready)
@@ -73,14 +78,29 @@ class Starter:
             elif rule.uses and not resources.admit(entry):
                 continue
             elif rule.checked:
-                free -= reservations.start(step, entry, at)
+                took = reservations.start(step, entry, at)
+                free -= took and not rule.is_call
                 dropped |= step.ended
             else:
                 self._attempts.start(step, at)
-                free -= 1
+                free -= not rule.is_call
         if free > 0:
             self._pull(free)
         return dropped
+
+    def _next(self, free: int) -> list[Entry]:
+        """The heap whose first entry is next: of all while a worker is free, else of calls. It may be empty."""
+        providers, queue = self._providers, self._queue
+        ready = list[Entry]()
+        if free > 0:
+            ready = providers.first(queue.heap) if providers.queues else queue.heap
+            if self._resources.groups:
+                ready = self._resources.next_of(ready)
+        if self.has_calls:
+            calls = providers.first_call(queue.calls) if providers.queues else queue.calls
+            if calls and (not ready or calls[0] < ready[0]):
+                return calls
+        return ready
 
     def _pull(self, free: int) -> None:
         """Ask for a task for each free worker: all steps that may start have started. A step that waits for its

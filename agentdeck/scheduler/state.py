@@ -32,6 +32,11 @@ def root_of(task: str) -> str:
     return task.partition("/")[0]
 
 
+def call_id(task: str, step: str, attempt: int, number: int) -> str:
+    """The id of a call that an attempt makes: `3/write[1.7]`, from which its agent is known as from an item."""
+    return f"{task}/{step}[{attempt}.{number}]"
+
+
 class Step:
     """One agent's work on one task, or one item of it (`item` ≥ 0, `group` is its parent).
 
@@ -39,15 +44,16 @@ class Step:
     tolerated, and failed. Their sum never exceeds the number of needs. `acting` is the rule that runs: the step's
     own, or its fallback's. `wait` measures the time since the step became ready, `backoff` holds the seconds that
     it waited before that; `wait_reason` is the reason that was recorded last, and since when it applies. `held`
-    is what its attempt reserves of the budgets. `end_seq` is the number of the event that ended the step last.
+    is what its attempt reserves of the budgets. `calls` are the open tasks that its attempt has called, by id;
+    None before the first one. `end_seq` is the number of the event that ended the step last.
     Queue entries with a ticket below `valid_from` predate a reopening and are stale.
     """
 
     __slots__ = (
-        "absent", "acting", "arrivals", "arrived", "attempt", "backoff", "broken", "end_seq", "fault", "group",
-        "held", "item", "items", "items_left", "join_since", "key", "letter", "output", "previous", "ready_at",
-        "round", "rule", "started_at", "state", "task", "tier_up", "tolerated", "total_at", "tries", "until",
-        "valid_from", "wait", "wait_reason",
+        "absent", "acting", "arrivals", "arrived", "attempt", "backoff", "broken", "calls", "end_seq", "fault",
+        "group", "held", "item", "items", "items_left", "join_since", "key", "letter", "output", "previous",
+        "ready_at", "round", "rule", "started_at", "state", "task", "tier_up", "tolerated", "total_at", "tries",
+        "until", "valid_from", "wait", "wait_reason",
     )  # fmt: skip
 
     def __init__(self, task: Task, rule: Rule, key: str) -> None:
@@ -74,6 +80,7 @@ class Step:
         self.group: Step | None = None
         self.items: list[Step] | None = None
         self.arrivals: list[int] | None = None
+        self.calls: dict[str, Task] | None = None
         self.items_left = self.end_seq = self.valid_from = 0
         self.letter = False
 
@@ -97,10 +104,10 @@ class Task:
     """One unit of work in the graph. `left` counts steps that have not ended. `ended` is the final state, empty
     while the task is open. `past` counts, by path, the attempts of steps that were dropped from memory; a nested
     task shares it with the task that contains it. `tail` are the seconds of the longest path that follows
-    a nested task."""
+    a nested task. `called` is the only agent that takes part in a call; empty for other tasks."""
 
     __slots__ = (
-        "age", "ended", "extra", "id", "inputs", "left", "parent", "past", "program", "steps", "tail",
+        "age", "called", "ended", "extra", "id", "inputs", "left", "parent", "past", "program", "steps", "tail",
     )  # fmt: skip
 
     def __init__(
@@ -112,6 +119,7 @@ class Task:
         parent: tuple[str, str] | None,
         past: dict[str, int],
         tail: float = 0.0,
+        called: str = "",
     ) -> None:
         self.id = task
         self.age = age
@@ -120,11 +128,13 @@ class Task:
         self.parent = parent
         self.past = past
         self.tail = tail
+        self.called = called
         self.steps: list[Step | None] = [
-            None if rule.spare else Step(self, rule, rule.name) for rule in program.rules
+            None if rule.spare or (called and rule.name != called) else Step(self, rule, rule.name)
+            for rule in program.rules
         ]
         self.extra: dict[str, Step] = {}
-        self.left = program.size
+        self.left = 1 if called else program.size
         self.ended = ""
 
     def step(self, key: str) -> Step | None:

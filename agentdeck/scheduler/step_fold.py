@@ -87,6 +87,7 @@ class StepFold:
         if rule.slot:
             state.move(step, RUNNING)
             state.running.add(step)
+            state.calling += rule.is_call
             rule.live += 1
             if rule.uses:
                 state.resources.take(rule.uses)
@@ -109,6 +110,7 @@ class StepFold:
             self._settle(step, usage, lost)
         if step in self._state.running:
             self._state.running.discard(step)
+            self._state.calling -= step.acting.is_call
             if self._lanes.lanes:
                 self._lanes.leave(step)
             step.acting.live -= 1

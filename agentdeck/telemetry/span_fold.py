@@ -45,7 +45,7 @@ _SPANS = frozenset({"failure", "lost", "retry", "failed", "ended"})
 _CONTENT = frozenset({"noted", "answered"})
 #: Events that concern more steps than the one they name.
 _SEVERAL = (ev.TaskEnded, ev.StepExpanded)
-_ITEM = re.compile(r"\[\d+\]$")
+_ITEM = re.compile(r"(\[[\d.]+\])+$")
 
 
 class SpanFold:

@@ -186,6 +186,9 @@ class RunView:
             self._tasks.add(e.task, e.at, self.totals.graphs[""], None)
             return
         step = self._tasks.step(self._tasks.task(e.parent[0], e.at), e.parent[1])
+        if e.called:
+            self._tasks.add_call(e, self.totals.graph(step.agent.name + "/"))
+            return
         earlier = self._tasks.add(e.task, e.at, self._graph_below(step), e.parent)
         step.nested = self._tasks.open[e.task]
         if earlier is not None:

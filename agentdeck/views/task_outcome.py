@@ -44,9 +44,10 @@ class Cause(NamedTuple):
 
 
 class TaskOutcome:
-    """One task with its steps. Steps of sub-workflows are among them, under their path: `review/security`."""
+    """One task with its steps. Steps of sub-workflows are among them, under their path: `review/security`. Calls
+    through the gateway are not: they are parts of a step, and there may be thousands."""
 
-    __slots__ = ("_faults", "inputs", "output", "state", "steps", "task")
+    __slots__ = ("_calls", "_faults", "inputs", "output", "state", "steps", "task")
 
     def __init__(self, task: str) -> None:
         self.task = task
@@ -56,12 +57,20 @@ class TaskOutcome:
         self.steps: dict[str, StepOutcome] = {}
         #: The faults of the task itself (empty path) and of its nested tasks.
         self._faults: dict[str, Fault | None] = {}
+        self._calls: set[str] = set()
 
     def apply(self, event: Any) -> None:
         """Apply an event of this task, or of a task nested in it. Events of other kinds change nothing."""
-        handler = _HANDLERS.get(type(event))
+        kind, path = type(event), event.task[len(self.task) + 1 :]
+        if kind is ev.TaskOpened and event.called:
+            self._calls.add(path)
+        if path in self._calls:
+            if kind is ev.TaskEnded:
+                self._calls.discard(path)
+            return
+        handler = _HANDLERS.get(kind)
         if handler is not None:
-            handler(self, event.task[len(self.task) + 1 :], event)
+            handler(self, path, event)
 
     def step(self, path: str, key: str) -> StepOutcome:
         name = f"{path}/{key}" if path else key

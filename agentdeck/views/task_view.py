@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from agentdeck.errors import Fault
+from agentdeck.scheduler import events as ev
 from agentdeck.views.agent_totals import GraphTotals, RunTotals
 from agentdeck.views.step_transitions import StepView
 
@@ -110,6 +111,14 @@ class TaskViews:
         graph.opened += 1
         self.open[task] = TaskView(task, at, graph, parent)
         return earlier
+
+    def add_call(self, event: ev.TaskOpened, graph: GraphTotals) -> None:
+        """Open a call through the gateway, a task with one step. Which agents its graph has is not known before
+        they are called, so each of their steps is counted by itself."""
+        task = self.open[event.task] = TaskView(event.task, event.at, graph, event.parent)
+        agent = self._totals.agent(graph, event.called, has_steps=False)
+        agent.counts["waiting"] += 1
+        task.steps[event.called] = StepView(event.called, agent, "waiting", event.at)
 
     def task(self, task: str, at: float) -> TaskView:
         """The task, open again if it had ended. One that is not remembered is added as it is named."""

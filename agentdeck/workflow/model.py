@@ -40,6 +40,9 @@ class Work:
     #: Whether a step occupies a worker. Those of the other agents wait, and the engine itself carries them out:
     #: their time is not work.
     holds_worker: ClassVar[bool] = True
+    #: Whether its steps are calls that the attempt of another step makes. That one holds the worker, so they need
+    #: none: with one worker, the two would wait for each other.
+    is_call: ClassVar[bool] = False
     #: Whether the results are made up.
     simulated: ClassVar[bool] = False
     #: Fields that came after the first version, with their defaults. They are left out of `plain` while they hold
@@ -85,6 +88,16 @@ class Prompt(Work):
 
     def mcp_tools(self) -> tuple[str, ...]:
         return self.tools
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCall(Prompt):
+    """A call of a model that the attempt of another step makes through the gateway. The request itself is never
+    recorded: `text` is empty, and the inputs of the task describe it (`CallInputs`)."""
+
+    text: str = ""
+    verb = "call"
+    is_call = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,7 +141,7 @@ class Player:
                         if step is None:
                             continue
                         self._check_gate(step)
-                        if started.agent in self.nested:
+                        if started.agent in self.nested and not step.acting.slot:
                             nested = f"{started.task}/{started.step}"
                             todo.append(ev.TaskOpened(self.now, nested, {}, (started.task, started.step)))
                         elif step.acting.slot:

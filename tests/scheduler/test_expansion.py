@@ -27,7 +27,7 @@ def parts(fold: Fold) -> tuple[Expansion, Recorder]:
     cancellation = Cancellation(fold.state, recorder)
     failures = Failures(fold.state, fold.pending, recorder, cancellation)
     ladder = BudgetLadder(fold.state, recorder, cancellation)
-    attempts = Attempts(fold.state, fold.queue, fold.clock, recorder, failures, ladder)
+    attempts = Attempts(fold.state, fold.queue, fold.clock, recorder, cancellation, failures, ladder)
     return Expansion(fold.state, fold.queue, recorder, attempts, failures), recorder
 
 

@@ -28,7 +28,7 @@ class Parts:
         cancellation = Cancellation(fold.state, recorder)
         failures = Failures(fold.state, fold.pending, recorder, cancellation)
         ladder = BudgetLadder(fold.state, recorder, cancellation)
-        attempts = Attempts(fold.state, fold.queue, fold.clock, recorder, failures, ladder)
+        attempts = Attempts(fold.state, fold.queue, fold.clock, recorder, cancellation, failures, ladder)
         self.reservations = Reservations(
             fold.state, fold.queue, fold.providers, fold.lanes, recorder, attempts, ladder
         )

@@ -18,8 +18,11 @@ from agentdeck.scheduler import events as ev
 from agentdeck.views.agent_totals import EXACT, Durations
 from agentdeck.views.run_timeline import KEPT_ENTRIES
 from agentdeck.views.run_view import RunView
+from agentdeck.views.task_outcome import TaskOutcomes
 from agentdeck.views.task_view import KEPT_FAILED, RECENT
+from agentdeck.views.view_snapshot import restored_view, snapshot_of
 from agentdeck.workflow.model import Agent, Approve, Definition, Join, OnError, Repeat, SubWorkflow
+from tests.scheduler.test_calls import Calling
 
 BOOM = Fault("exception", "boom")
 
@@ -367,3 +370,28 @@ def test_the_same_events_give_the_same_summary() -> None:
         if seq % 37 == 0:
             summary(two)  # reading changes nothing
     assert summary(one) == summary(two)
+
+
+def test_calls_through_the_gateway_count_for_the_agent_that_is_called() -> None:
+    player = Calling(usage=lambda started: ev.Usage(10, 2, 0, 0.5))
+    player.call(1, 1.0)
+    player.call(2, 1.0, to="routing")
+    player.call(3, 9.5)
+    player.play()
+    view, outcomes = RunView(player.definition), TaskOutcomes()
+    ended = []
+    for seq, event in enumerate(player.log, 1):
+        view.apply(seq, event)
+        ended.append(outcomes.apply(event))
+        if event.at == 1.5:
+            assert view.agents["ask/execution"].steps["running"] == 1
+    called = {name: one for name, one in view.agents.items() if name.startswith("ask/")}
+    assert {name: (one.steps["done"], one.steps["cancelled"]) for name, one in called.items()} == {
+        "ask/execution": (1, 1),
+        "ask/routing": (1, 0),
+    }
+    assert view.agents["ask"].uses_worker
+    assert view.usd == 1.5, "the step itself, and the calls that were answered"
+    assert not view.open
+    assert restored_view(player.definition, snapshot_of(view)).steps() == view.steps()
+    assert [list(one.steps) for one in ended if one is not None] == [["ask"]]

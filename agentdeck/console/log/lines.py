@@ -29,7 +29,8 @@ GAP = "gap"
 #: How much a level weighs. Whatever else agents call theirs weighs as `info`.
 RANKS = {"debug": 1, "info": 2, "out": 2, "warning": 3, "err": 3, "error": 4, "critical": 5, GAP: 9}
 
-_ITEM = re.compile(r"\[\d+\]$")
+#: The number of an item, and that of a call through the gateway: `review[3]`, `write[1.7]`.
+_ITEM = re.compile(r"(\[[\d.]+\])+$")
 
 
 class CleanLine(NamedTuple):
