@@ -164,6 +164,16 @@ class StepError(AgentdeckError):
         self.exception: BaseException | None = None
 
 
+class StepAsks(StepError):
+    """An attempt has questions to the operator and ends; another one goes on with the answers. Each question has
+    an `id`, a `text`, and where they are known what it `shows` and the JSON `schema` of its answer."""
+
+    def __init__(self, questions: Sequence[dict[str, Any]], usage: Any = None) -> None:
+        super().__init__("exception", f"asks: {questions[0]['text']}")
+        self.questions = tuple(questions)
+        self.usage = usage
+
+
 class Permanent(AgentdeckError):
     """For agents' own code: raise this to say that another attempt is pointless."""
 

@@ -10,7 +10,7 @@ from textwrap import dedent
 import pytest
 
 from agentdeck import plugins
-from agentdeck.agents.frameworks import framework
+from agentdeck.agents.frameworks import known
 from agentdeck.engine import observers
 from agentdeck.places import place
 from agentdeck.providers import provider_type
@@ -22,7 +22,7 @@ CACHES = (
     provider_types.provider_type,
     provider_types.spec_of,
     provider_type.provider_type,
-    framework.loaded,
+    known.loaded,
     place.loaded,
     observers.loaded,
     agent_kind.loaded,

@@ -7,7 +7,7 @@ and the usage is marked as estimated. A request that was refused or never sent c
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from agentdeck.errors import StepError
 from agentdeck.limits.token_estimates import BYTES_PER_TOKEN
@@ -59,7 +59,7 @@ class CallUsage:
         if self._prompt_tokens is not None and self._sent:
             out = self._answer_bytes // BYTES_PER_TOKEN if self._answer_bytes else self._expected_out
             requests = [*requests, self._cut(out)]
-        return _sum_of(requests, self.model)
+        return sum_of(requests, self.model)
 
     def _cut(self, tokens_out: int) -> Usage:
         return self._request((self._prompt_tokens, tokens_out, 0), simulated=self._simulated, estimated=True)
@@ -74,13 +74,20 @@ class CallUsage:
         self._prompt_tokens = None
 
 
-def together(usages: Sequence[CallUsage], model: str = "") -> Usage | None:
+class HasUsage(Protocol):
+    """Something in an attempt that uses tokens."""
+
+    def usage(self) -> Usage | None:
+        """What it has used so far; None where it has used nothing."""
+
+
+def together(usages: Sequence[HasUsage], model: str = "") -> Usage | None:
     """The usage of several calls of one attempt: two where it was hedged. `model` is the one to record."""
     found = [usage for one in usages if (usage := one.usage()) is not None]
-    return _sum_of(found, model if len(found) > 1 else "")
+    return sum_of(found, model if len(found) > 1 else "")
 
 
-def _sum_of(usages: Sequence[Usage], model: str) -> Usage | None:
+def sum_of(usages: Sequence[Usage], model: str) -> Usage | None:
     """The sum; None for no usage. `model` is that of the first where it is empty."""
     if not usages:
         return None

@@ -175,7 +175,7 @@ class CliLog:
         self.dropped = 0
         self._log = log
         self._reader = reader
-        self._text = TextLog(work)
+        self._text = TextLog(work.log, work.alive)
 
     # From the program's output ---------------------------------------------------------------------------
 

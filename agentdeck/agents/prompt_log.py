@@ -25,14 +25,15 @@ class TextLog:
     incomplete line, which then end with a space and continue in the next entry. An empty piece is a sign of
     life."""
 
-    def __init__(self, work: AttemptContext) -> None:
-        self._work = work
+    def __init__(self, log: Callable[[str], None], alive: Callable[[], None]) -> None:
+        self._write = log
+        self._alive = alive
         self._loop = asyncio.get_running_loop()
         self._text = ""
         self._timer: asyncio.TimerHandle | None = None
 
     def __call__(self, piece: str) -> None:
-        self._work.alive()
+        self._alive()
         if not piece:
             return
         self._text += piece
@@ -57,12 +58,12 @@ class TextLog:
             at = len(self._text)
         words, self._text = self._text[:at], self._text[at:]
         if words.strip():
-            self._work.log(words)
+            self._write(words)
 
     def _log(self, text: str) -> None:
         lines = [line.rstrip() for line in text.split("\n")]
         if lines_of := "\n".join(line for line in lines if line):
-            self._work.log(lines_of)
+            self._write(lines_of)
 
 
 class AnswerProgress:

@@ -64,7 +64,7 @@ class PromptVerb:
         usage = CallUsage(name, registry.prices, work.expected_out, simulated=simulated)
         work.usages.append(usage)
         called = 0
-        text_log = TextLog(work)
+        text_log = TextLog(work.log, work.alive)
         progress = AnswerProgress(work, text_log, usage)
         masked = KeyMask(registry.keys, progress)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from typing import Any
 
-from agentdeck.agents.frameworks.framework import framework_of
+from agentdeck.agents.frameworks.known import framework_of
 from agentdeck.agents.parameters import annotations_of
 from agentdeck.agents.python import Python
 from agentdeck.errors import Issue, StepError

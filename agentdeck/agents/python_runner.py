@@ -6,7 +6,6 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
 from functools import partial
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -15,8 +14,10 @@ import anyio
 import anyio.to_thread
 
 from agentdeck.agents.foreign_code import contained, step_error
-from agentdeck.agents.frameworks.framework import CallInput, Framework, Result, framework_of
+from agentdeck.agents.frameworks.framework import Framework
+from agentdeck.agents.frameworks.known import framework_of
 from agentdeck.agents.loop_interrupt import foreign
+from agentdeck.agents.object_call import ObjectCaller
 from agentdeck.agents.output_capture import AttemptOutput, current
 from agentdeck.agents.parameters import Converter, convert, converters
 from agentdeck.agents.plain_data import data_of, is_short, to_data
@@ -29,6 +30,8 @@ from agentdeck.workflow.model import Agent, Data
 OPEN_ENDED = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 #: Names of the scope that an input with the same name overrides.
 HIDDEN = frozenset({"run", "task"})
+#: Results of these types are no objects of a framework.
+PLAIN = (str, bytes, int, float, dict, list, tuple, set)
 
 
 class Context:
@@ -68,6 +71,7 @@ class PythonVerb:
             self._framework = framework_of(self._function)
         except TypeError as error:
             raise StepError("setup", str(error)) from None
+        self._objects = ObjectCaller(self._target, setting, self._in_thread)
         self._names: list[tuple[str, bool]] = []
         self._rest = False
         self._converters: Mapping[str, Converter] = {}
@@ -98,11 +102,13 @@ class PythonVerb:
         token = current.set(output)
         try:
             if self._framework is not None:
-                return await data_of(await self._call_object(self._framework, work))
+                return await data_of(await self._objects.call(self._framework, self._function, work))
             if not self._async:
                 return await self._call_function(work)
             if self._bare:
                 result = await self._function()
+                if (framework := _made(result)) is not None:
+                    result = await self._objects.call(framework, result, work)
             else:
                 arguments = self._arguments(work, None)
                 if self._converters:
@@ -115,23 +121,16 @@ class PythonVerb:
             output.finish()
             current.reset(token)
 
-    async def _call_object(self, framework: Framework, work: AttemptContext) -> Any:
-        """The result of an object of a framework."""
-        given = CallInput(_everything(work), partial(self._in_thread, work, threading.Event()))
-        async with aclosing(framework.call(self._function, given)) as events:
-            async for event in events:
-                if isinstance(event, Result):
-                    return event.value
-        raise StepError("exception", f"{self._target} ended without a result")
-
     async def _call_function(self, work: AttemptContext) -> Data:
         """The result of a function that is not a coroutine."""
         cancelled = threading.Event()
         arguments = self._arguments(work, cancelled)
         if self._converters:
             await convert(arguments, self._converters)
-        call = partial(_plain_result, partial(self._function, **arguments))
+        call = partial(_plain_result, partial(self._function, **arguments), self._bare)
         result = await self._in_thread(work, cancelled, call)
+        if type(result) is _Made:
+            return await data_of(await self._objects.call(result.framework, result.found, work))
         return await data_of(await result) if inspect.isawaitable(result) else result
 
     async def _in_thread(self, work: AttemptContext, cancelled: threading.Event, call: Callable[[], Any]) -> Any:
@@ -196,10 +195,22 @@ class _Raised(NamedTuple):
     error: BaseException
 
 
-def _everything(work: AttemptContext) -> dict[str, Any]:
-    """All that an object may read, as the one mapping that its method gets."""
-    scope = work.scope
-    return {**(scope.get("inputs") or {}), **(scope.get("needs") or {}), **work.with_}
+class _Made(NamedTuple):
+    """An object of a framework that a function without arguments has made: it is what the agent names."""
+
+    framework: Framework
+    found: Any
+
+
+def _made(result: Any) -> Framework | None:
+    """The framework that calls what a function without arguments has returned; None for a result."""
+    if result is None or isinstance(result, PLAIN) or inspect.isawaitable(result):
+        return None
+    try:
+        framework = framework_of(result)
+    except TypeError:
+        return None
+    return framework if framework is not None and not framework.fallback else None
 
 
 def _by_place(function: Callable[..., Any], first: list[str]) -> Callable[..., Any]:
@@ -211,9 +222,12 @@ def _by_place(function: Callable[..., Any], first: list[str]) -> Callable[..., A
     return call
 
 
-def _plain_result(call: Callable[[], Any]) -> Any:
-    """The function's result: an awaitable, or plain data, converted here, in the thread."""
+def _plain_result(call: Callable[[], Any], factory: bool) -> Any:
+    """The function's result: an awaitable, or plain data, converted here, in the thread. A `factory` may make an
+    object of a framework."""
     result = call()
+    if factory and (framework := _made(result)) is not None:
+        return _Made(framework, result)
     return result if inspect.isawaitable(result) else to_data(result)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anyio.to_thread
 
 from agentdeck.agents.foreign_code import PluginVerb
 from agentdeck.agents.verb import AttemptContext, Verb, VerbResult, WorkflowContext
-from agentdeck.errors import AgentdeckError, StepError, described
+from agentdeck.errors import AgentdeckError, Fault, StepAsks, StepError, described
 from agentdeck.plugins import PLUGIN_ERRORS, is_built_in
 from agentdeck.providers.keys import KeyStore
 from agentdeck.workflow.agent_kind import kind_of
@@ -45,8 +47,12 @@ class SecretMaskingVerb:
         hide = self._keys.hide
         log = work.log
         work.log = lambda text, level="info": log(hide(str(text)), level)
+        record = work.record
+        work.record = lambda event, *values: record(event, *map(self._hidden_value, values))
         try:
             answer = await self._verb.run(work)
+        except StepAsks as asks:
+            raise StepAsks([self._keys.hide_data(one) for one in asks.questions], asks.usage) from None
         except StepError as error:
             fault = error.fault
             hidden = StepError(fault.kind, hide(fault.message))
@@ -60,6 +66,12 @@ class SecretMaskingVerb:
         if type(answer) is VerbResult:
             return answer._replace(output=await self._hidden(answer.output))
         return await self._hidden(answer)
+
+    def _hidden_value(self, value: Any) -> Any:
+        """A value of an event of an inner step."""
+        if isinstance(value, Fault):
+            return value._replace(message=self._keys.hide(value.message), detail=self._keys.hide(value.detail))
+        return value if isinstance(value, tuple) else self._keys.hide_data(value)
 
     async def _hidden(self, value: Data) -> Data:
         """Masked in a thread where the value is large."""

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
-from agentdeck.agents.attempt_usage import CallUsage
+from agentdeck.agents.attempt_usage import CallUsage, HasUsage
 from agentdeck.processes.children import Children
 from agentdeck.providers.keys import KeyStore
 from agentdeck.providers.provider import Closer, RateHeaders
@@ -24,6 +24,10 @@ T = TypeVar("T")
 
 
 async def _at_once(tokens_in: int | None, tokens_out: int | None) -> None:
+    pass
+
+
+def _not_recorded(event: type, *values: Any) -> None:
     pass
 
 
@@ -68,12 +72,19 @@ class AttemptContext:
     sent: Callable[[], None] = lambda: None  # called when the last byte of a request has been written
     #: Awaited with the usage so far and the size of the next request in bytes; returns its `max_output`.
     afford: Callable[[CallUsage, int], Awaitable[int | None]] | None = None
-    usages: list[CallUsage] = field(default_factory=list)  # what each call of this attempt has used so far
+    usages: list[HasUsage] = field(default_factory=list)  # what each call of this attempt has used so far
     expected_out: int = 0  # the usual length of an answer, in tokens
     answered: Callable[[], None] = lambda: None  # called when the answer to a request has begun
     refused: Callable[[], None] = lambda: None  # called when a server refused a request as it has too many
     #: Called with the characters of the answer; returns the number at which to call again.
     grew: Callable[[int], int] = lambda _: sys.maxsize
+
+    round: int = 1
+    #: The answers to the questions with which the attempt before this one ended, by their ids.
+    answers: Mapping[str, Data] = field(default_factory=dict)
+    #: Called on the event loop with InnerStarted or InnerEnded, and its values from `inner` on: records what
+    #: happens inside the attempt.
+    record: Callable[..., None] = _not_recorded
 
     @property
     def id(self) -> str:
@@ -99,7 +110,8 @@ class WorkflowContext:
     """What all verbs of a run share. `sleep` follows the run's clock; `functions` are Python agents given as
     objects, by agent name; `closing` collects what is closed when the run ends (clients, pools).
     `record_headers` gets the rate limits in a provider's headers, with the provider's name in the deck.
-    `children` are the processes that verbs start. `keys` reads the deck's secrets and masks them."""
+    `children` are the processes that verbs start. `keys` reads the deck's secrets and masks them. `db` is the
+    file of the store, None for a run without one."""
 
     definition: Definition
     folder: Path
@@ -110,6 +122,7 @@ class WorkflowContext:
     record_headers: Callable[[str, RateHeaders], None] = lambda *_: None
     children: Children = field(default_factory=Children)
     keys: KeyStore = field(default_factory=KeyStore)
+    db: Path | None = None
     _shared: dict[type, Any] = field(default_factory=dict)
 
     def shared(

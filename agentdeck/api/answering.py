@@ -15,9 +15,10 @@ from agentdeck.operations.commands import RunCommand, answer
 from agentdeck.operations.questions import question_from
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import decision
+from agentdeck.scheduler.questions import approval_of
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import OPEN
-from agentdeck.workflow.model import Approve, Data
+from agentdeck.workflow.model import Data
 
 #: An answer: yes, no, yes with values of the fields, or none.
 Answer: TypeAlias = bool | Mapping[str, Data] | None
@@ -59,8 +60,7 @@ class OpenQuestions:
         """A step has asked."""
         key = asked.task, asked.step
         step = scheduler.state.find(*key)
-        does = step.acting.agent.does if step is not None else None
-        question = question_from(scheduler.state.run, asked, does if isinstance(does, Approve) else None)
+        question = question_from(scheduler.state.run, asked, None if step is None else approval_of(step))
         self._questions[key] = question
         self._declined.discard(key)
         if self._answers is not None:

@@ -72,7 +72,7 @@ class Workflow:
             module = getattr(function, "__module__", None) or type(function).__module__
             target = f"{module}:{getattr(function, '__qualname__', called)}"
             if not callable(function):
-                from agentdeck.agents.frameworks.framework import framework_of
+                from agentdeck.agents.frameworks.known import framework_of
 
                 framework_of(function)  # raises TypeError where no agent could call the object
             self.add(called, **{"python": target, **settings})

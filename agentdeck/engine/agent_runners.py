@@ -60,6 +60,7 @@ class AgentRunners:
                 self.record_headers,
                 self._children,
                 self._keys,
+                launch.db,
             )
         return self._made[program]
 

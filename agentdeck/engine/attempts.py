@@ -25,7 +25,7 @@ from agentdeck.engine.reservation import Reservation
 from agentdeck.engine.reservations import CallReservations
 from agentdeck.engine.result_reuse import Deferred, ResultReuse
 from agentdeck.engine.retry_rule import AttemptId, RetryRule
-from agentdeck.errors import AgentdeckError, Fault, StepError
+from agentdeck.errors import AgentdeckError, Fault, StepAsks, StepError
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.program import Program, Rule
@@ -69,7 +69,7 @@ class PreparedAgent:
 class _Outcome:
     """How an attempt ended. `usage` includes all calls of the attempt; `own_usage` is that of the call that won,
     where there were two. `reused`: the result was recorded before, and no verb ran. `deferred`: another step
-    holds the key."""
+    holds the key. `asks`: it has questions."""
 
     call: Reservation | None
     output: Data = None
@@ -77,6 +77,7 @@ class _Outcome:
     own_usage: ev.Usage | None = None
     reused: bool = False
     deferred: Deferred | None = None
+    asks: StepAsks | None = None
     fault: Fault | None = None
 
     def fail(self, error: Exception, fault: Fault) -> None:
@@ -126,7 +127,8 @@ class AttemptRunner:
         self._cancelled: set[AttemptKey] = set()
         #: Attempts that exceeded a timeout and whose retry rule has not answered yet.
         self._expired: set[AttemptKey] = set()
-        self._prompts: dict[AttemptKey, AttemptContext] = {}
+        #: Attempts under way that may use tokens.
+        self._metered: dict[AttemptKey, AttemptContext] = {}
         self._last_group: tuple[str, str, float] | None = None  # whose inputs have `_last_group_size`
         self._last_group_size = 0
         scheduler.set_usage_source(self._usage_so_far)
@@ -163,11 +165,13 @@ class AttemptRunner:
         try:
             with_ = await render(agent.with_, scope) if agent.with_ is not None else {}
             context = self._context(start, step, agent, scope, with_, log, idle or _nothing)
+            self._metered[key] = context
             if outcome.call is not None:
                 self._reservations.connect(context, outcome.call)
                 context.tier_up = outcome.call.tier_shift
                 context.expected_out = outcome.call.hold.likely_out
-                self._prompts[key] = context
+            if step.answers:
+                context.answers = step.answers
             run = self._run_verb if agent.retry_rule is None else self._run_and_judge
             await run(verb, context, step, agent, outcome)
         except asyncio.CancelledError:
@@ -175,16 +179,18 @@ class AttemptRunner:
                 raise
         except Deferred as deferred:
             outcome.deferred = deferred
+        except StepAsks as asks:
+            outcome.asks = asks
         except Exception as error:
             outcome.fail(error, fault_of(error, "expression"))
         finally:
             self._live.pop(key, None)
-            prompt = self._prompts.pop(key, None)
+            metered = self._metered.pop(key, None)
             if idle is not None:
                 idle.close()
             log.close()
-        if outcome.usage is None and prompt is not None and not outcome.reused:
-            outcome.usage = together(prompt.usages)
+        if outcome.usage is None and metered is not None and metered.usages and not outcome.reused:
+            outcome.usage = together(metered.usages)
         if outcome.call is not None:
             self._settle(key, step, outcome, outcome.call)
         if key in self._cancelled:
@@ -229,6 +235,8 @@ class AttemptRunner:
             zlib.crc32(f"{task}/{name}/{number}".encode()) if agent.seeded else 0,
             started.tier_up,
             cut_at=step.cut_at,
+            round=step.round,
+            record=partial(self._record, (task, name, number)),
             fault=step.fault.message if step.fault is not None and step.fault.kind == "invalid" else "",
         )
 
@@ -241,7 +249,7 @@ class AttemptRunner:
         try:
             await self._run_verb(verb, context, step, agent, outcome)
             return
-        except Deferred:
+        except (Deferred, StepAsks):
             raise
         except Exception as caught:
             error = caught
@@ -284,6 +292,10 @@ class AttemptRunner:
         if outcome.deferred is not None:
             self._feed(ev.AttemptDeferred(at, *key, "held", outcome.deferred.why), 1)
             self._key_waiters.add(outcome.deferred.key, key, self.group)
+        elif outcome.asks is not None:
+            questions = outcome.asks.questions
+            self._feed(ev.AttemptAsked(at, *key, questions, outcome.usage), 1)
+            self._open_steps.asked(key, questions)
         elif outcome.fault is None:
             self._feed(ev.StepSucceeded(at, *key, outcome.output, outcome.usage, size, outcome.reused), 1)
         else:
@@ -339,11 +351,18 @@ class AttemptRunner:
             return None
         return agent
 
-    def _usage_so_far(self, task: str, step: str, attempt: int) -> ev.Usage:
-        """What a prompt under way has used; zeros where no request of it was sent yet."""
-        context = self._prompts.get((task, step, attempt))
-        found = None if context is None else together(context.usages)
-        return found or ev.Usage(0, 0, 0, 0.0, 0.0, "" if context is None else context.model)
+    def _usage_so_far(self, task: str, step: str, attempt: int) -> ev.Usage | None:
+        """What an attempt under way has used: zeros for a prompt of which no request was sent yet, None for one
+        that is no prompt and has used nothing."""
+        context = self._metered.get((task, step, attempt))
+        if context is None:
+            return None
+        found = together(context.usages) if context.usages else None
+        return ev.Usage(0, 0, 0, 0.0, 0.0, context.model) if found is None and context.model else found
+
+    def _record(self, key: AttemptKey, event: Callable[..., ev.Event], *values: Any) -> None:
+        """Record what happens inside an attempt."""
+        self._feed(event(self._clock.now(), *key, *values))
 
     def _idle_clock(self, key: AttemptKey, limit: float | None) -> _IdleClock | None:
         if limit is None:
@@ -354,7 +373,7 @@ class AttemptRunner:
         if key not in self._live or self.group.cancel_scope.cancel_called:  # the attempt, or the run, is over
             return
         what = f"no output or progress for {limit:g} s (idle timeout)"
-        used = self._usage_so_far(*key) if key in self._prompts else None
+        used = self._usage_so_far(*key)
         fault = Fault("timeout", what, clock="idle")
         step = self._scheduler.state.find(key[0], key[1])
         if step is not None and step.acting.agent.retry.on is not None:

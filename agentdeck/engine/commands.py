@@ -17,11 +17,12 @@ from agentdeck.limits.provider_limits import NAMES as CAPS
 from agentdeck.limits.provider_limits import in_deck_notation, range_of, with_changes
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import PERSON, complete, decision, describe, refusal
+from agentdeck.scheduler.questions import approval_of, by_decision, current
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import OPEN, WAITING
 from agentdeck.scheduler.tiers import TIERS
 from agentdeck.store.commands import Request
-from agentdeck.workflow.model import Approve, Data, ProviderLimits
+from agentdeck.workflow.model import Data, ProviderLimits
 from agentdeck.workflow.units import show_duration, thousandths, whole_where_exact
 from agentdeck.workflow.wording import did_you_mean
 
@@ -82,16 +83,25 @@ def _approve(command: Command) -> Outcome:
     """The decision of an operator, with the defaults of the fields that were not given."""
     args = command.args
     task, key = _find(command, OPEN)
-    does = command.scheduler.state.step(task, key).acting.agent.does
-    if not isinstance(does, Approve):
-        raise UsageError(f"{key} of task {task} does not ask for approval")
+    step = command.scheduler.state.step(task, key)
+    does, question = approval_of(step), current(step)
+    if does is None:
+        raise UsageError(f"{key} of task {task} asks nothing")
     approved, given = decision(key, args.get("approved")), dict(args.get("fields") or {})
+    if question is not None and (not approved or not given):
+        plain = by_decision(question, approved)
+        if plain is None and not approved:
+            raise UsageError(
+                f"{key} of task {task} asks a question that is not answered with no; cancel the step"
+            )
+        given |= plain or {}
     if why := refusal(key, does, given):
         raise UsageError(why)
     fields, defaults = complete(does, given)
     answered = ev.StepAnswered(
-        command.at, task, key, approved, fields, command.who, PERSON, command.author, defaults
-    )
+        command.at, task, key, approved, fields, command.who, PERSON, command.author, defaults,
+        "" if question is None else str(question["id"]),
+    )  # fmt: skip
     return [answered], f"{key} of task {task}: {describe(answered)}"
 
 

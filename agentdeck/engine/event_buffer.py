@@ -27,7 +27,9 @@ SNAPSHOT_OUTPUT = 64_000
 
 #: Events that may be committed late, unless a step waits for them: with the next other event, or after DELAY
 #: seconds.
-DELAYED = frozenset({ev.StepStarted, ev.StepSucceeded, ev.TaskOpened, ev.TaskEnded})
+DELAYED = frozenset(
+    {ev.StepStarted, ev.StepSucceeded, ev.TaskOpened, ev.TaskEnded, ev.InnerStarted, ev.InnerEnded}
+)
 DELAY = 0.01
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agentdeck.agents.template_rendering import render, render_text
@@ -12,11 +12,12 @@ from agentdeck.engine.log_lines import AttemptLog, LogLine
 from agentdeck.errors import AgentdeckError, Fault, StepError
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import YES, complete, describe
+from agentdeck.scheduler.questions import as_approval, by_decision, current
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.scope import scope_of
 from agentdeck.scheduler.state import OPEN, RUNNING, Step
 from agentdeck.workflow.expressions import Template
-from agentdeck.workflow.model import Approve, SubWorkflow
+from agentdeck.workflow.model import Approve, Data, SubWorkflow
 
 
 @dataclass(slots=True, eq=False)
@@ -73,6 +74,24 @@ class OpenSteps:
             return
         self._log(at, task, name, started.attempt, f"asks for approval: {question}")
         self._feed(ev.Noted(at, question, task, name, {"asks": question, "shows": shown}))
+
+    def asked(self, key: tuple[str, str, int], questions: Sequence[Mapping[str, Data]]) -> None:
+        """An attempt has ended with these questions: write them into its log. With `yes`, each is answered that a
+        plain yes answers."""
+        task, name, attempt = key
+        step = self._scheduler.state.find(task, name)
+        if step is None or current(step) is None:
+            return
+        for question in questions:
+            self._log(self._clock.now(), task, name, attempt, f"asks: {question['text']}")
+        for question in questions if self._yes else ():
+            given = by_decision(question, True)
+            if given is None:
+                return
+            fields, defaults = complete(as_approval(question), given)
+            who = self._author.text if self._author is not None else ""
+            at, number = self._clock.now(), str(question["id"])
+            self._feed(ev.StepAnswered(at, task, name, True, fields, who, YES, self._author, defaults, number))
 
     def log_answer(self, event: ev.StepAnswered) -> None:
         """Write a decision into the log of its step."""

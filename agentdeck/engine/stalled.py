@@ -15,6 +15,7 @@ import anyio
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import command, required
 from agentdeck.scheduler.provider_queues import BUDGET
+from agentdeck.scheduler.questions import approval_of, current
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import OPEN, Step
 from agentdeck.workflow.model import Approve
@@ -93,16 +94,16 @@ def causes(scheduler: Scheduler, answering: Answering | None = None) -> tuple[St
             found.append(_cause("resource", why, steps)._replace(limit=f"{name}={show_amount(enough)}"))
     by_agent: dict[str, list[Step]] = {}
     for step in scheduler.state.unended():
-        if step.state == OPEN and step.items is None and isinstance(step.acting.agent.does, Approve):
+        if step.state == OPEN and approval_of(step) is not None:
             if answering is not None and answering(step.task.id, step.key):
                 return ()
             by_agent.setdefault(step.rule.name, []).append(step)
     verbs = [agent.does for one in scheduler.state.program.definitions() for agent in one.agents.values()]
     yes = not any(isinstance(does, Approve) and required(does) for does in verbs)
     for agent, steps in by_agent.items():
-        asks = steps[0].acting.agent.does
-        assert isinstance(asks, Approve)
-        found.append(_cause("approval", f"{agent} asks for approval", steps)._replace(asks=asks, yes=yes))
+        asks = approval_of(steps[0])
+        what = f"{agent} asks for approval" if current(steps[0]) is None else f"{agent} asks a question"
+        found.append(_cause("approval", what, steps)._replace(asks=asks, yes=yes))
     return tuple(found)
 
 

@@ -64,6 +64,7 @@ def attention_items(view: RunView, now: float, last_output: LastOutput | None = 
 
 
 def _running(view: RunView, now: float, last_output: LastOutput | None) -> Iterator[AttentionItem]:
+    yield from _questions(view)
     for (task, step), started in view.running.items():
         open_ = view.open.get(task)
         agent = open_.steps[step].agent if open_ is not None and step in open_.steps else None
@@ -75,3 +76,10 @@ def _running(view: RunView, now: float, last_output: LastOutput | None) -> Itera
             last = last_output(task, step) if last_output else None
             if now - max(started.at, last or 0.0) > SILENT:
                 yield AttentionItem("silent", task, step)
+
+
+def _questions(view: RunView) -> Iterator[AttentionItem]:
+    """The steps whose last attempt had questions that are not answered."""
+    if any(totals.questions for totals in view.agents.values()):
+        for task in view.open.values():
+            yield from (AttentionItem("asking", task.id, step.key) for step in task.steps.values() if step.asks)

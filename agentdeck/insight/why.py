@@ -229,7 +229,7 @@ class _Explainer:
             return "max_parallel", f"max_parallel of {name} reached ({live}/{most}); {same} ahead in the queue"
         if (lacking := self._lacks(agent)) is not None:
             return lacking
-        pool, busy = view.workers, sum(t.counts["running"] for t in view.agents.values() if t.uses_worker)
+        pool, busy = view.workers, sum(t.busy_workers for t in view.agents.values())
         if pool is not None and busy >= pool:
             return "pool", f"all workers busy ({busy}/{pool}); {len(ahead)} ahead in the queue"
         return "starting", f"workers are free ({busy}/{pool}): it starts next"

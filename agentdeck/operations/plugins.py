@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from agentdeck import plugins
-from agentdeck.agents.frameworks import framework
+from agentdeck.agents.frameworks import known
 from agentdeck.engine import observers
 from agentdeck.places import place
 from agentdeck.plugins import SEAMS, Loaded, Plugin, Seam
@@ -26,7 +26,7 @@ LOADERS: Mapping[Seam, Callable[[], Loaded]] = {
     "providers": provider_type.loaded,
     "places": place.loaded,
     "observers": observers.loaded,
-    "frameworks": framework.loaded,
+    "frameworks": known.loaded,
 }
 
 

@@ -8,6 +8,7 @@ from agentdeck.insight.step import approval
 from agentdeck.operations.recorded_run import view_of
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import required
+from agentdeck.scheduler.questions import approval_in
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
 from agentdeck.workflow.model import Approve
@@ -53,5 +54,6 @@ def recorded_questions(reader: Reader, row: RunRow) -> list[Question]:
         if event.asks and (event.task, event.step) in asking:
             latest[event.task, event.step] = event
     return [
-        question_from(row.run, event, approval(reader, row, event.step, event.task)) for event in latest.values()
+        question_from(row.run, event, approval_in(event) or approval(reader, row, event.step, event.task))
+        for event in latest.values()
     ]

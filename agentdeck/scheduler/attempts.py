@@ -9,6 +9,7 @@ from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.budget_ladder import BudgetLadder
 from agentdeck.scheduler.cancellation import CALLER_ENDED, Cancellation
 from agentdeck.scheduler.failures import Failures
+from agentdeck.scheduler.questions import asks
 from agentdeck.scheduler.ready_queue import NEWEST, ReadyQueue
 from agentdeck.scheduler.recorder import Recorder
 from agentdeck.scheduler.run_state import RunState
@@ -91,6 +92,16 @@ class Attempts:
             self._recorder.record(event)
             self._queue.set_aside(step, event.reason)
 
+    def asked(self, event: ev.AttemptAsked) -> None:
+        step = self._live(event.task, event.step, event.attempt)
+        if step is not None:
+            self._recorder.record(event)
+            self._recorder.record(asks(event.at, step))
+
+    def inner(self, event: ev.InnerStarted | ev.InnerEnded) -> None:
+        if self._live(event.task, event.step, event.attempt) is not None:
+            self._recorder.record(event)
+
     def deferral_ended(self, event: ev.DeferralEnded) -> None:
         step = self._state.find(event.task, event.step)
         if step is not None and step.state == DEFERRED and step.attempt == event.attempt:
@@ -132,7 +143,9 @@ class Attempts:
             if step.state == DEFERRED:
                 self._queue.end_deferral(step)
             nested = f"{step.task.id}/{step.key}" in state.tasks
-            if step.state == OPEN and step.items is None and not nested:
+            if step.questions:
+                self._recorder.record(asks(event.at, step))
+            elif step.state == OPEN and step.items is None and not nested:
                 # An approval, or a sub-workflow whose task was not opened.
                 self._recorder.request(act.StartAttempt(self._started(step, event.at, step.attempt)))
 

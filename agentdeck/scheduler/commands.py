@@ -12,13 +12,13 @@ from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.cancellation import Cancellation
 from agentdeck.scheduler.expansion import Expansion
 from agentdeck.scheduler.provider_queues import ProviderQueues
+from agentdeck.scheduler.questions import approval_of, asks, current
 from agentdeck.scheduler.ready_queue import ReadyQueue
 from agentdeck.scheduler.recorder import Recorder
 from agentdeck.scheduler.reopen import affected, chain
 from agentdeck.scheduler.reservations import Reservations
 from agentdeck.scheduler.run_state import Pending, RunState
-from agentdeck.scheduler.state import OPEN, WAITING, Step, Task
-from agentdeck.workflow.model import Approve
+from agentdeck.scheduler.state import WAITING, Step, Task
 
 
 @dataclass(slots=True, eq=False)
@@ -58,8 +58,13 @@ class Commands:
 
     def answer(self, event: ev.StepAnswered) -> None:
         step = self._state.find(event.task, event.step)
-        if step is not None and step.state == OPEN and isinstance(step.acting.agent.does, Approve):
+        if step is None or approval_of(step) is None:
+            return
+        question = current(step)
+        if event.question == ("" if question is None else question["id"]):
             self._recorder.record(event)
+            if step.questions:
+                self._recorder.record(asks(event.at, step))
 
     def skip(self, event: ev.SkipAsked) -> None:
         step = self._state.find(event.task, event.step)

@@ -262,6 +262,48 @@ class AttemptDeferred(NamedTuple):
     why: str = ""
 
 
+class AttemptAsked(NamedTuple):
+    """An attempt ended with questions to the operator: the step waits, without a worker, until each is answered,
+    and then goes on with another attempt, which is given the answers. It does not count as a try. Each of
+    `questions` has an `id`, a `text`, and where they are known what it `shows` and the JSON `schema` of its
+    answer."""
+
+    at: float
+    task: str
+    step: str
+    attempt: int
+    questions: tuple[dict[str, Data], ...]
+    usage: Usage | None = None
+
+
+class InnerStarted(NamedTuple):
+    """A step inside an attempt began: a node of a graph, a call of a model or of a tool. `inner` is its number in
+    the attempt, from 1; `parent` is that of the inner step around it, 0 where there is none."""
+
+    at: float
+    task: str
+    step: str
+    attempt: int
+    inner: int
+    name: str
+    parent: int = 0
+    kind: str = ""
+    inputs: Data = None
+
+
+class InnerEnded(NamedTuple):
+    """A step inside an attempt ended. `usage` is its own, and is part of that of the attempt."""
+
+    at: float
+    task: str
+    step: str
+    attempt: int
+    inner: int
+    output: Data = None
+    fault: Fault | None = None
+    usage: Usage | None = None
+
+
 class StepRetrying(NamedTuple):
     """The step is retried at `until`. The reason is `backoff`, or `cooldown` where the provider asked to wait."""
 
@@ -353,9 +395,10 @@ class StepReleased(NamedTuple):
 
 
 class StepAnswered(NamedTuple):
-    """An approval was decided. `how`: by a `person`, by `timeout` (no answer came in time), or by `yes` (the run
-    was started with --yes); empty in logs of version 0.1, which recorded only `who`. `who` is the text of
-    `author`. `defaults` names the fields that were not given and took their default."""
+    """An approval was decided, or the `question` with this id was answered. `how`: by a `person`, by `timeout`
+    (no answer came in time), or by `yes` (the run was started with --yes); empty in logs of version 0.1, which
+    recorded only `who`. `who` is the text of `author`. `defaults` names the fields that were not given and took
+    their default."""
 
     at: float
     task: str
@@ -366,6 +409,7 @@ class StepAnswered(NamedTuple):
     how: str = ""
     author: Author | None = None
     defaults: tuple[str, ...] = ()
+    question: str = ""
 
 
 class StepReopened(NamedTuple):
@@ -408,7 +452,7 @@ class Noted(NamedTuple):
 
     @property
     def asks(self) -> bool:
-        """Whether this is the question of an approval."""
+        """Whether this is the question of an approval, or of an agent."""
         return self.data is not None and "asks" in self.data
 
 
@@ -523,6 +567,9 @@ Event: TypeAlias = (
     | AttemptFailed
     | AttemptLost
     | AttemptDeferred
+    | AttemptAsked
+    | InnerStarted
+    | InnerEnded
     | StepRetrying
     | StepFellBack
     | StepRepeated

@@ -53,5 +53,7 @@ class Recorder:
         ]
 
     def usage_of(self, step: Step) -> ev.Usage | None:
-        """What the attempt that is about to be ended has used, where it holds a reservation."""
-        return None if step.held is None else self.usage_source(step.task.id, step.key, step.attempt)
+        """What the attempt that is about to be ended has used; zeros where it holds a reservation and that is not
+        known."""
+        used = self.usage_source(step.task.id, step.key, step.attempt)
+        return ev.Usage(0, 0, 0, 0.0, 0.0) if used is None and step.held is not None else used

@@ -168,6 +168,7 @@ class Reopener:
         step.tries = step.tier_up = step.items_left = 0
         step.round = 1
         step.output = step.previous = step.fault = None
+        step.questions = step.answers = None
         step.until = step.join_since = step.total_at = None
         step.ready_at = 0.0
         step.wait = step.backoff = step.items = step.arrivals = None

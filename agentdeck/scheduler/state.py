@@ -46,14 +46,15 @@ class Step:
     it waited before that; `wait_reason` is the reason that was recorded last, and since when it applies. `held`
     is what its attempt reserves of the budgets. `calls` are the open tasks that its attempt has called, by id;
     None before the first one. `end_seq` is the number of the event that ended the step last.
-    Queue entries with a ticket below `valid_from` predate a reopening and are stale.
+    Queue entries with a ticket below `valid_from` predate a reopening and are stale. `questions` are those of its
+    last attempt that have no answer yet, `answers` those that have, by id.
     """
 
     __slots__ = (
-        "absent", "acting", "arrivals", "arrived", "attempt", "backoff", "broken", "calls", "end_seq", "fault",
-        "group", "held", "item", "items", "items_left", "join_since", "key", "letter", "output", "previous",
-        "ready_at", "round", "rule", "started_at", "state", "task", "tier_up", "tolerated", "total_at", "tries",
-        "until", "valid_from", "wait", "wait_reason",
+        "absent", "acting", "answers", "arrivals", "arrived", "attempt", "backoff", "broken", "calls", "end_seq",
+        "fault", "group", "held", "item", "items", "items_left", "join_since", "key", "letter", "output",
+        "previous", "questions", "ready_at", "round", "rule", "started_at", "state", "task", "tier_up",
+        "tolerated", "total_at", "tries", "until", "valid_from", "wait", "wait_reason",
     )  # fmt: skip
 
     def __init__(self, task: Task, rule: Rule, key: str) -> None:
@@ -83,6 +84,8 @@ class Step:
         self.calls: dict[str, Task] | None = None
         self.items_left = self.end_seq = self.valid_from = 0
         self.letter = False
+        self.questions: list[dict[str, Data]] | None = None
+        self.answers: dict[str, Data] | None = None
 
     @property
     def ended(self) -> bool:
@@ -153,9 +156,9 @@ class Task:
         timer or a queue may still hold a step, so each lets go of its results too."""
         for step in self.steps:
             if step is not None:
-                step.output = step.previous = None
+                step.output = step.previous = step.questions = step.answers = None
         for item in self.extra.values():
-            item.output = item.previous = item.group = None
+            item.output = item.previous = item.group = item.questions = item.answers = None
         self.inputs = {}
         self.steps.clear()
         self.extra.clear()

@@ -13,6 +13,7 @@ from agentdeck.scheduler.approvals import output_of
 from agentdeck.scheduler.joins import Joins
 from agentdeck.scheduler.program import Rule, auto_timeout
 from agentdeck.scheduler.provider_queues import ProviderQueues
+from agentdeck.scheduler.questions import value_of
 from agentdeck.scheduler.ready_queue import ReadyQueue
 from agentdeck.scheduler.run_state import Pending, RunState
 from agentdeck.scheduler.sequential_lanes import SequentialLanes
@@ -57,6 +58,9 @@ class StepFold:
             ev.AttemptFailed: self.attempt_failed,
             ev.AttemptLost: self.attempt_lost,
             ev.AttemptDeferred: self.attempt_deferred,
+            ev.AttemptAsked: self.attempt_asked,
+            ev.InnerStarted: _nothing,
+            ev.InnerEnded: _nothing,
             ev.StepRetrying: self.retrying,
             ev.StepFellBack: self.fell_back,
             ev.StepRepeated: self.repeated,
@@ -184,6 +188,12 @@ class StepFold:
         if queue is not None:
             self._timers.add(event.at + queue, "queue", step, event.at)
 
+    def attempt_asked(self, event: ev.AttemptAsked) -> None:
+        step = self._state.step(event.task, event.step)
+        self.release(step, event.usage, lost=False)
+        step.questions, step.answers = list(event.questions), {}
+        self._state.move(step, OPEN)
+
     # Between attempts
 
     def retrying(self, event: ev.StepRetrying) -> None:
@@ -209,6 +219,7 @@ class StepFold:
         step.previous = step.output
         step.round = event.round
         step.tries = 0
+        step.answers = None
         if step.arrivals:
             step.arrivals.pop(0)
         self._queue.requeue(step, event.at)
@@ -260,5 +271,21 @@ class StepFold:
 
     def answered(self, event: ev.StepAnswered) -> None:
         step = self._state.step(event.task, event.step)
+        if event.question:
+            self._answer(step, event)
+            return
         step.output = output_of(event)
         self._joins.end_step(step, DONE, event.at)
+
+    def _answer(self, step: Step, event: ev.StepAnswered) -> None:
+        """Keep the answer to a question. After the last one the step goes on with another attempt."""
+        assert step.questions is not None
+        assert step.answers is not None
+        step.answers[event.question] = value_of(step.questions.pop(0), event)
+        if not step.questions:
+            step.questions = None
+            self._queue.requeue(step, event.at)
+
+
+def _nothing(event: Any) -> None:
+    """What happens inside an attempt changes no state."""

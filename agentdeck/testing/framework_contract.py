@@ -9,7 +9,8 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from agentdeck.agents.frameworks.framework import CallInput, Framework, Result, loaded
+from agentdeck.agents.frameworks.framework import CallInput, Framework, Result
+from agentdeck.agents.frameworks.known import loaded
 from agentdeck.agents.plain_data import to_data
 from agentdeck.testing.contract import LIMIT, Contract
 from agentdeck.workflow.model import Data

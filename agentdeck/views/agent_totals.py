@@ -93,10 +93,12 @@ class AgentTotals:
     `counts["waiting"]` is a difference to the number of tasks opened: read `steps` instead.
     `has_steps` is False for a spare agent. `simulates`: it is a `simulate` agent. `uses_worker`: its attempts
     hold a worker, so their time is work. `rounds`: only `StepDone` ends its steps. `asks`: its steps ask the
-    operator; `rejected` of those that are done were rejected. `blocked` are the failed steps that never ran,
-    because a need failed. `eased` counts the attempts that a low budget made cheaper, by how, and the steps that
-    it dropped. `estimated` counts the attempts whose usage is partly estimated: they were cut, cancelled or lost.
-    `unpriced`: a model of it has no price; `unreported` counts calls whose provider did not report the usage.
+    operator; `rejected` of those that are done were rejected. `questions` of its running steps ask while they do
+    other work. `inner`: it is a part of another agent's attempts, and what it used is counted there. `blocked`
+    are the failed steps that never ran, because a need failed. `eased` counts the attempts that a low budget made
+    cheaper, by how, and the steps that it dropped. `estimated` counts the attempts whose usage is partly
+    estimated: they were cut, cancelled or lost. `unpriced`: a model of it has no price; `unreported` counts calls
+    whose provider did not report the usage.
     """
 
     name: str
@@ -106,6 +108,8 @@ class AgentTotals:
     rounds: bool = False
     simulates: bool = False
     asks: bool = False
+    inner: bool = False
+    questions: int = 0
     rejected: int = 0
     counts: dict[str, int] = field(default_factory=_NONE.copy)
     attempts: int = 0
@@ -144,11 +148,16 @@ class AgentTotals:
     def display_counts(self) -> dict[str, int]:
         """Steps by DISPLAY_STATES."""
         counts = self.steps
-        asking = counts["running"] if self.asks else 0
+        asking = counts["running"] if self.asks else self.questions
         rejected = min(self.rejected, max(0, counts["done"]))
         more = {"asking": asking, "rejected": rejected}
         less = {"running": asking, "done": rejected}
         return {state: counts.get(state, 0) + more.get(state, 0) - less.get(state, 0) for state in DISPLAY_STATES}
+
+    @property
+    def busy_workers(self) -> int:
+        """The number of its steps that hold a worker."""
+        return self.counts["running"] - self.questions if self.uses_worker else 0
 
     @property
     def typical(self) -> float | None:
@@ -206,8 +215,14 @@ class RunTotals:
 
     @property
     def agents(self) -> dict[str, AgentTotals]:
-        """All agents by name, the workflow's own first; nested ones as `review/security`."""
-        return {totals.name: totals for graph in self.graphs.values() for totals in graph.agents.values()}
+        """All agents by name, the workflow's own first; nested ones as `review/security`. Inner steps are no
+        agents: what they did is counted for the agent that they are a part of."""
+        return {one.name: one for graph in self.graphs.values() for one in graph.agents.values() if not one.inner}
+
+    @property
+    def inner(self) -> dict[str, AgentTotals]:
+        """What happened inside attempts, by agent and name: `review/critic`."""
+        return {one.name: one for graph in self.graphs.values() for one in graph.agents.values() if one.inner}
 
     def steps(self) -> dict[str, int]:
         """Steps by state, over all agents."""

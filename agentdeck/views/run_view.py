@@ -51,6 +51,7 @@ class RunView:
         self.open, self.failed, self.recent = self._tasks.open, self._tasks.failed, self._tasks.recent
         self._steps = StepHandlers(self._tasks, self.totals)
         self.running, self.approvals = self._steps.running, self._steps.approvals
+        self.inner_steps = self._steps.inner
         made_up = [
             agent.does.simulated
             for agent in (definition.agents.values() if definition else ())
@@ -102,6 +103,12 @@ class RunView:
     def agents(self) -> dict[str, AgentTotals]:
         """All agents by name, the workflow's own first; nested ones as `review/security`."""
         return self.totals.agents
+
+    @property
+    def inner(self) -> dict[str, AgentTotals]:
+        """What happened inside attempts, by agent and name: `review/critic`. It is a part of what is counted for
+        the agents."""
+        return self.totals.inner
 
     def steps(self) -> dict[str, int]:
         """Steps by state, over all agents."""
@@ -226,4 +233,5 @@ class RunView:
 
     def _noted(self, e: ev.Noted) -> None:
         if e.asks:  # the definition of a sub-workflow is not known here
-            self._tasks.step(self._tasks.task(e.task, e.at), e.step).agent.asks = True
+            step = self._tasks.step(self._tasks.task(e.task, e.at), e.step)
+            step.agent.asks |= not step.asks

@@ -9,6 +9,7 @@ from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import Approvals
 from agentdeck.scheduler.state import ENDED
 from agentdeck.views.agent_totals import AgentTotals, GraphTotals, RunTotals
+from agentdeck.views.inner_steps import InnerSteps
 from agentdeck.views.step_transitions import (
     Change,
     StepView,
@@ -38,6 +39,7 @@ class StepHandlers:
         self._tasks = tasks
         self._open = tasks.open
         self._totals = totals
+        self.inner = InnerSteps(totals)
         self.handlers: dict[type, Callable[[Any], object]] = {
             ev.StepStarted: self._started,
             ev.ReservationGrew: lambda e: None,  # reservations are not shown
@@ -45,6 +47,9 @@ class StepHandlers:
             ev.AttemptFailed: self._attempt_failed,
             ev.AttemptLost: self._attempt_lost,
             ev.AttemptDeferred: self._attempt_deferred,
+            ev.AttemptAsked: self._attempt_asked,
+            ev.InnerStarted: self._inner_started,
+            ev.InnerEnded: self.inner.end,
             ev.StepRetrying: self._apply,
             ev.StepFellBack: self._apply,
             ev.StepRepeated: self._apply,
@@ -91,6 +96,8 @@ class StepHandlers:
         if reused:
             agent.reused += 1
         if started is not None:
+            if self.inner.live:
+                self.inner.close(task_id, key, at)
             if step.attempt is None:
                 self.running.pop((task_id, key), None)
             else:
@@ -126,6 +133,19 @@ class StepHandlers:
         step, change = self._apply(e)
         self._worker(step, e.task, change).attempts -= 1
 
+    def _attempt_asked(self, e: ev.AttemptAsked) -> None:
+        step, change = self._apply(e)
+        worker = self._worker(step, e.task, change)
+        for started in change.ended:
+            worker.busy += max(0.0, e.at - started.at)
+        self._use(worker, e.usage)
+
+    def _inner_started(self, e: ev.InnerStarted) -> None:
+        task = self._open.get(e.task)
+        step = task.steps.get(e.step) if task is not None else None
+        if step is not None and step.attempt is not None:
+            self.inner.start(step, e)
+
     def _worker(self, step: StepView, task: str, change: Change) -> AgentTotals:
         """The totals of the agent that made the attempt which ended."""
         if not change.ended:
@@ -141,16 +161,18 @@ class StepHandlers:
         letter = step.letter
         change = transition(step, e)
         self.letters += step.letter - letter
-        self._count(task, step, change)
+        self._count(task, step, change, e.at)
         if change.ended and step.state in ENDED:
             self._end_attempts(task.graph, change, e.at, getattr(e, "usage", None))
         return step, change
 
-    def _count(self, task: TaskView, step: StepView, change: Change) -> None:
+    def _count(self, task: TaskView, step: StepView, change: Change, at: float) -> None:
         step.count(change.before)
         for reason, seconds in change.waits.items():
             step.agent.add_wait(reason, seconds)
         if change.ended:
+            if self.inner.live:
+                self.inner.close(task.id, step.key, at)
             if step.attempt is None:
                 self.running.pop((task.id, step.key), None)
             else:
@@ -230,7 +252,7 @@ class StepHandlers:
         for step in task.steps.values():
             if step.state not in ENDED:
                 change = end_with_task(step, e, named=True)
-                self._count(task, step, change)
+                self._count(task, step, change, e.at)
                 self._end_attempts(task.graph, change, e.at, None)
             if step.size > step.seen:
                 left, step.seen = step.size - step.seen, step.size

@@ -184,7 +184,8 @@ class StepStory:
         if kind is ev.StepSucceeded:
             self.output = event.output
         elif kind is ev.StepAnswered:
-            self.output, self.decision = output_of(event), record(event)
+            self.decision = record(event)
+            self.output = self.output if event.question else output_of(event)
         elif kind is ev.StepExpanded:
             self.size = event.size
         elif kind is ev.StepReopened:

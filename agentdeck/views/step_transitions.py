@@ -9,6 +9,7 @@ task timeline one per row; all of them change it only through the functions here
     AttemptFailed     ready                           ends, failed       begins
     AttemptLost       ready                           ends, lost         begins
     AttemptDeferred   ready                           does not count     begins, with a reason
+    AttemptAsked      running (it asks)               ends, asked
     StepRetrying      ready                                              reason `backoff`, until a time
     StepWaited        ready                                              gets another reason
     StepFellBack      ready
@@ -19,6 +20,7 @@ task timeline one per row; all of them change it only through the functions here
     StepSkipped       skipped                         ends, skipped      ends
     StepCancelled     cancelled                       ends, cancelled    ends
     StepAnswered      done                            ends, done or rejected
+                      ready after the last answer to the questions of an attempt
     StepReopened      waiting                                            begins
     TaskEnded         cancelled, unless it had ended  ends, cancelled    ends
 
@@ -49,8 +51,8 @@ class HasDisplayState(Protocol):
 
 #: The fields of a `StepView`: a compiled class has no `__slots__`.
 STEP_FIELDS = (
-    "agent", "attempt", "attempts", "ended", "fault", "held", "key", "letter", "nested", "other", "reason",
-    "rejected", "seen", "since", "size", "started", "state", "until", "waited", "why",
+    "agent", "asks", "attempt", "attempts", "ended", "fault", "held", "key", "letter", "nested", "other",
+    "reason", "rejected", "seen", "since", "size", "started", "state", "until", "waited", "why",
 )  # fmt: skip
 
 
@@ -64,7 +66,7 @@ class StepView:
     the totals of its agent. `attempt` runs now. `other` runs beside it: the scheduler never starts two, but a log
     may hold it. `held` lists the reasons for which it was held back since it last ran, in order; `waited` are
     the seconds of a backoff that ended before it starts. `nested` is the task that a sub-workflow's step waits
-    for, where that is known.
+    for, where that is known. `asks` is the number of questions of its last attempt that have no answer.
     """
 
     __slots__ = STEP_FIELDS
@@ -84,7 +86,7 @@ class StepView:
         self.reason = self.why = ""
         self.letter = self.rejected = False
         self.size = -1
-        self.seen = 0
+        self.seen = self.asks = 0
         self.held: tuple[str, ...] | None = None
         self.nested: HasDisplayState | None = None
         self.waited: dict[str, float] | None = None
@@ -94,7 +96,11 @@ class StepView:
         """Its state as screens show it: `asking` while the operator has to answer, also for its nested task;
         `rejected` after a no."""
         if self.state == RUNNING:
-            asks = self.agent.asks or (self.nested is not None and self.nested.display_state == "asking")
+            asks = (
+                self.agent.asks
+                or self.asks > 0
+                or (self.nested is not None and self.nested.display_state == "asking")
+            )
             return "asking" if asks else RUNNING
         return "rejected" if self.rejected else self.state
 
@@ -105,11 +111,16 @@ class StepView:
             self.agent.counts[before] -= 1
             self.agent.counts[self.state] += 1
 
+    def ask(self, questions: int) -> None:
+        """Set how many questions have no answer."""
+        self.agent.questions += (questions > 0) - (self.asks > 0)
+        self.asks = questions
+
 
 class Change(NamedTuple):
     """What one event changed in a step: its state before, the seconds of the waits that ended with the event, by
     reason, in their order; the attempts that ended with it, and how they ended (done, rejected, failed, lost,
-    deferred, skipped, cancelled)."""
+    deferred, asked, skipped, cancelled)."""
 
     before: str
     waits: Mapping[str, float] = {}
@@ -241,6 +252,14 @@ def _unsuccessful(step: StepView, e: ev.AttemptFailed | ev.AttemptLost | ev.Atte
     return Change(before, {}, (started,) if started else (), _OUTCOMES[type(e)])
 
 
+def _asked(step: StepView, e: ev.AttemptAsked) -> Change:
+    before, started = step.state, _end_attempt(step, e.attempt)
+    step.since = e.at
+    step.state = RUNNING
+    step.ask(len(e.questions))
+    return Change(before, {}, (started,) if started else (), "asked")
+
+
 def _hold_back(step: StepView, e: ev.AttemptDeferred | ev.StepWaited) -> None:
     step.reason, step.why = e.reason, e.why
     step.held = (*(step.held or ()), e.reason)
@@ -283,6 +302,8 @@ def end_step(step: StepView, at: float, state: str, outcome: str = "") -> Change
     _end_backoff(step, at)
     waits, step.waited, step.held = step.waited or {}, None, None
     step.reason = ""
+    if step.asks:
+        step.ask(0)
     step.state = state
     step.since = step.ended = at
     if state == DONE:
@@ -301,11 +322,24 @@ def _ended(step: StepView, e: ev.StepDone | ev.StepFailed | ev.StepSkipped | ev.
 
 def _answered(step: StepView, e: ev.StepAnswered) -> Change:
     """The time in which the operator was asked is a wait."""
+    if e.question:
+        return _question_answered(step, e)
     asked = step.started if step.started is not None else step.since
     change = end_step(step, e.at, DONE, DONE if e.approved else "rejected")
     step.why = describe(e)
     step.rejected = not e.approved
     return change._replace(waits={**change.waits, "approval": e.at - asked})
+
+
+def _question_answered(step: StepView, e: ev.StepAnswered) -> Change:
+    """One of the questions of an attempt has its answer; after the last one, another attempt follows."""
+    before, asked = step.state, step.since
+    step.ask(max(0, step.asks - 1))
+    step.why = describe(e)
+    if step.asks:
+        return Change(before)
+    step.state, step.since = READY, e.at
+    return Change(before, {"approval": e.at - asked})
 
 
 def reopened_steps(e: ev.StepReopened) -> Mapping[str, str]:
@@ -323,6 +357,7 @@ def reopen_step(step: StepView, e: ev.StepReopened) -> Change:
     step.started = step.ended = step.until = None
     step.reason = step.why = ""
     step.rejected = False
+    step.ask(0)
     step.held = step.waited = None
     return Change(before)
 
@@ -338,6 +373,7 @@ _TRANSITIONS: dict[type, Callable[[StepView, Any], Change]] = {
     ev.StepStarted: _started,
     ev.StepSucceeded: _succeeded,
     **dict.fromkeys(_OUTCOMES, _unsuccessful),
+    ev.AttemptAsked: _asked,
     **dict.fromkeys((ev.StepRetrying, ev.StepWaited, ev.StepFellBack, ev.StepRepeated), _ready),
     ev.StepExpanded: _expanded,
     **dict.fromkeys(_ENDS, _ended),
@@ -345,8 +381,8 @@ _TRANSITIONS: dict[type, Callable[[StepView, Any], Change]] = {
 }
 #: The events that end the attempts of their step, if any run.
 ATTEMPT_ENDS = (
-    ev.StepSucceeded, ev.AttemptFailed, ev.AttemptLost, ev.AttemptDeferred, ev.StepDone, ev.StepFailed,
-    ev.StepSkipped, ev.StepCancelled, ev.StepAnswered,
+    ev.StepSucceeded, ev.AttemptFailed, ev.AttemptLost, ev.AttemptDeferred, ev.AttemptAsked, ev.StepDone,
+    ev.StepFailed, ev.StepSkipped, ev.StepCancelled, ev.StepAnswered,
 )  # fmt: skip
 
 
@@ -393,7 +429,7 @@ class StepResult(NamedTuple):
 def result_of(event: Any) -> StepResult | None:
     """The result that an event records. None where it ends no step, or one whose result its items make up."""
     kind = type(event)
-    if kind is ev.StepSucceeded or kind is ev.StepAnswered:
+    if kind is ev.StepSucceeded or (kind is ev.StepAnswered and not event.question):
         output = event.output if kind is ev.StepSucceeded else output_of(event)
         return StepResult(event.task, event.step, DONE, output)
     if kind in _ENDS and kind is not ev.StepDone:

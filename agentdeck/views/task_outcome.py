@@ -176,8 +176,9 @@ class TaskOutcome:
         step.state, step.output, step.why = CANCELLED, None, e.why
 
     def _answered(self, path: str, e: ev.StepAnswered) -> None:
-        step = self.step(path, e.step)
-        step.state, step.output, step.seconds = DONE, output_of(e), e.at - step.started
+        if not e.question:
+            step = self.step(path, e.step)
+            step.state, step.output, step.seconds = DONE, output_of(e), e.at - step.started
 
 
 _HANDLERS: dict[type, Callable[[TaskOutcome, str, Any], None]] = {

@@ -13,7 +13,10 @@ from agentdeck.views.task_view import TaskView
 from agentdeck.workflow.model import Definition
 
 #: Events that leave no trace in a chart: a row is added when another event names the step.
-_NOT_DRAWN = (ev.StepExpanded, ev.StepFellBack, ev.StepRepeated, ev.StepReleased, ev.Noted, ev.ReservationGrew)
+_NOT_DRAWN = (
+    ev.StepExpanded, ev.StepFellBack, ev.StepRepeated, ev.StepReleased, ev.Noted, ev.ReservationGrew,
+    ev.InnerStarted, ev.InnerEnded,
+)  # fmt: skip
 
 
 class TimelineSpan(NamedTuple):

@@ -13,13 +13,14 @@ from zlib import crc32
 from agentdeck.errors import Fault
 from agentdeck.scheduler import events as ev
 from agentdeck.views.agent_totals import AgentTotals, Durations, GraphTotals
+from agentdeck.views.inner_steps import InnerStep
 from agentdeck.views.run_timeline import TimelineEntry
 from agentdeck.views.run_view import RunView
 from agentdeck.views.step_transitions import STEP_FIELDS, StepView
 from agentdeck.views.task_view import TaskCounts, TaskRow, TaskView
 from agentdeck.workflow.model import Data, Definition
 
-FORMAT = 1
+FORMAT = 2
 
 # The fields that are plain data. The others are written out below.
 _VIEW = (
@@ -52,6 +53,10 @@ def snapshot_of(view: RunView) -> dict[str, Data]:
         "failed": [_task(view, task) for task in view.failed.values()],
         "recent": [list(row) for row in view.recent],
         "running": [list(started) for started in view.running.values()],
+        "inner": [
+            [*key, [[number, one.totals.name, one.started, one.depth] for number, one in live.items()]]
+            for key, live in view.inner_steps.live.items()
+        ],
         "letters": view.letters,
         "simulated": view.answers_simulated,
         "approvals": {
@@ -80,6 +85,10 @@ def restored_view(definition: Definition, data: dict[str, Any]) -> RunView:
     for started in data["running"]:
         event = ev.StepStarted(*started)
         view.running[event.task, event.step] = event
+    by_name = view.inner
+    for task_id, key, live in data["inner"]:
+        inner = {number: InnerStep(by_name[name], at, depth) for number, name, at, depth in live}
+        view.inner_steps.live[task_id, key] = inner
     view.restore_counts(letters=data["letters"], answers_simulated=data["simulated"])
     approvals = data["approvals"]
     view.approvals.approved, view.approvals.ways = approvals["approved"], approvals["ways"]

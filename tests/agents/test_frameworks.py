@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from agentdeck.agents.frameworks.framework import framework_of, frameworks
+from agentdeck.agents.frameworks.known import framework_of, frameworks
 from agentdeck.agents.frameworks.methods import ObjectsWithMethods
 from agentdeck.agents.python import Python
 from agentdeck.agents.python_runner import PythonVerb

@@ -32,7 +32,7 @@ def played(pieces: list[tuple[float, str]]) -> Heard:
     heard = Heard()
 
     async def play() -> None:
-        saying = TextLog(heard.work)
+        saying = TextLog(heard.work.log, heard.work.alive)
         for wait, piece in pieces:
             await anyio.sleep(wait)
             saying(piece)
