@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from keyword import iskeyword
 from typing import TYPE_CHECKING
 
 import click
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 #: The sections of the help: their verbs in the order in which they are shown, each with its module.
 SECTIONS = {
-    "Run": {"demo": "demo", "run": "run", "check": "check", "plan": "plan"},
+    "Run": {"demo": "demo", "run": "run", "check": "check", "plan": "plan", "import": "importing"},
     "Inspect": {
         "runs": "runs", "show": "show", "watch": "records", "why": "steps", "step": "steps", "logs": "records",
         "events": "records", "results": "records", "diff": "diff",
@@ -43,6 +44,7 @@ HELP = {
     "demo": "Open the console on a workflow that is already running.",
     "check": "Check workflow files and list every fault.",
     "plan": "Show what would run, in which order, and the shortest possible duration.",
+    "import": "Make a workflow file of a CrewAI crew or flow, or of a LangGraph graph.",
     "show": "Show one run: counts, agents, waiting, timeline.",
     "watch": "Follow a run live, from any process.",
     "step": "Show one step: inputs, attempts, output.",
@@ -76,7 +78,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in MODULES:
             return None
-        command = getattr(import_module(f"agentdeck.cli.{MODULES[cmd_name]}"), cmd_name)
+        name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        command = getattr(import_module(f"agentdeck.cli.{MODULES[cmd_name]}"), name)
         assert isinstance(command, click.Command)
         return command
 

@@ -1,0 +1,72 @@
+"""`import`: make workflow files of what other frameworks define."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from agentdeck.operations.importing import Imported
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _out_options(function: F) -> F:
+    """`-o FILE` and `--force`."""
+    about = "Write the workflow to this file. Default: stdout."
+    out = click.option("-o", "--out", metavar="FILE", type=click.Path(), help=about)
+    force = click.option("--force", is_flag=True, help="Replace the file if it exists.")
+    return out(force(function))
+
+
+@click.group("import")
+def import_() -> None:
+    """Make a workflow file of what another framework defines. The file loads, plans and runs; comments in it say
+    what was mapped how.
+
+    What would not run as in the framework is refused with its reason; what is not carried over is named on
+    stderr. Code is only read, never executed, unless --run-code is given.
+
+    \b
+    Examples:
+      agentdeck import crewai crews/research -o research.yaml
+
+    Exit codes: 0 imported, 2 usage, an invalid definition, or one that cannot be imported.
+    """
+
+
+@import_.command()
+@click.argument("folder", metavar="DIR", type=click.Path())
+@_out_options
+def crewai(folder: str, out: str | None, force: bool) -> int:
+    """Import a CrewAI crew: agents.yaml and tasks.yaml, and the class with @CrewBase that binds them, which is
+    not executed. DIR is its folder or that of its project, or FILE.py, or FILE.py:Class.
+
+    \b
+    Examples:
+      agentdeck import crewai crews/research -o research.yaml
+      agentdeck import crewai src/research/crew.py:Research
+    """
+    from agentdeck.operations.importing import import_crewai
+
+    return _report(import_crewai(folder, out), out, force)
+
+
+def _report(imported: Imported, out: str | None, force: bool) -> int:
+    """Write the workflow, and print the warnings."""
+    from agentdeck.cli.error_output import say, tidy
+    from agentdeck.insight.formatting import plural
+    from agentdeck.operations.importing import write_new
+
+    if out is None:
+        click.echo(imported.text, nl=False)
+    else:
+        write_new(out, imported.text, force)
+    for warning in imported.warnings:
+        click.echo(tidy(str(warning)), err=True)
+    if out is not None:
+        count = plural(len(imported.warnings), "warning") if imported.warnings else "no warnings"
+        say(f"wrote {out} ({count}); agentdeck plan {out} shows what it does")
+    return 0

@@ -1,0 +1,67 @@
+"""Makes workflow files of crews, graphs and flows of other frameworks (`agentdeck import`)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from agentdeck.errors import InvalidFile, Issue, UsageError
+from agentdeck.importing.imported import Findings, ImportedWorkflow
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """The text of a workflow file that `check` accepts, and the warnings of its import."""
+
+    text: str
+    warnings: list[Issue]
+
+
+def import_crewai(target: str, out: str | None) -> Imported:
+    """The workflow of a CrewAI crew. Raises InvalidFile with every fault."""
+    from agentdeck.importing.crewai import import_crewai
+
+    return _written(*import_crewai(target, _models(_folder(out))), _folder(out))
+
+
+def _written(workflow: ImportedWorkflow, findings: Findings, folder: Path) -> Imported:
+    from agentdeck.importing.workflow_text import faults_of, workflow_text
+
+    text = workflow_text(workflow)
+    faults = [issue for issue in faults_of(text, folder) if not issue.warning]
+    if faults:
+        raise InvalidFile([*findings.sorted(), *faults])
+    return Imported(text, findings.sorted())
+
+
+def _folder(out: str | None) -> Path:
+    """The folder in which the workflow will be."""
+    return Path.cwd() if out is None else Path(out).resolve().parent
+
+
+def _models(folder: Path) -> dict[str, str]:
+    """The names of the deck's models, by their ids."""
+    from agentdeck.workflow.deck import deck_for
+
+    try:
+        return {model.id: name for name, model in reversed([*deck_for(folder).models.items()])}
+    except InvalidFile:  # a run says what is wrong with it
+        return {}
+
+
+def write_new(out: str, text: str, replace: bool) -> None:
+    """Write the text to a file. Raises UsageError if it exists and may not be replaced, or cannot be written."""
+    path = Path(out)
+    try:
+        if path.is_dir():
+            raise UsageError(f"-o {out}: this is a folder; name a file in it")
+        flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if replace else os.O_EXCL)
+        with os.fdopen(os.open(path, flags, 0o666), "w", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UsageError(f"-o {out}: this file exists; --force replaces it") from None
+    except OSError as error:
+        raise UsageError(f"-o {out}: {error.strerror or error}") from error
+    except ValueError as error:  # a NUL in the name
+        raise UsageError(f"-o {out!r}: {error}") from None
