@@ -7,12 +7,15 @@ DOCS := .venv/.docs
 PROXY := .venv/proxy
 PHOENIX := .venv/phoenix
 CODERS := .venv/coders
-WHEEL := .venv/wheel
+# The compiled wheel as it is published, and one for `make check`, whose C code is compiled in a fraction of the time.
+WHEEL := .venv/wheel-O3
+QUICK := .venv/wheel-O0
 # Tests of what is compiled, and of what stands right above it; the whole suite runs interpreted.
-WHEEL_TESTS := $(addprefix tests/scheduler/test_,compiled.py scheduler.py joins.py expansion.py reopen.py reservations.py \
-  resumed.py state_changes.py) tests/limits tests/views/test_run_view.py \
-  $(addprefix tests/store/test_,codec.py reader.py writer.py) \
-  $(addprefix tests/engine/test_,virtual.py whole.py cancel.py commit_order.py disk.py retry_rule.py standstill.py)
+QUICK_TESTS := $(addprefix tests/scheduler/test_,compiled.py scheduler.py joins.py expansion.py) tests/views/test_run_view.py \
+  tests/store/test_codec.py tests/engine/test_virtual.py
+WHEEL_TESTS := $(QUICK_TESTS) $(addprefix tests/scheduler/test_,reopen.py reservations.py resumed.py state_changes.py) \
+  tests/limits $(addprefix tests/store/test_,reader.py writer.py) \
+  $(addprefix tests/engine/test_,whole.py cancel.py commit_order.py disk.py retry_rule.py standstill.py)
 SUITE := $(BIN)/pytest -n 6 --dist worksteal  # in several processes: much of the time is waiting
 # Tests of scheduler, limits, views, workflow and store that run in the process of pytest: their branches are counted.
 COVERED := tests/scheduler tests/limits tests/views tests/workflow tests/store \
@@ -23,7 +26,7 @@ BRANCHES := -p tests.branch_coverage --measure="$(COVERED)"
 # The tests start hundreds of processes: compiled once, not by each of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-live test-cli check wheel bench screenshots soak docs coverage clean test-all
+.PHONY: run test test-live test-cli check compiled wheel bench screenshots soak docs coverage clean test-all
 
 run: $(READY)  ## the console on a thousand orders that already run; headless where there is no terminal
 	$(BIN)/agentdeck demo
@@ -45,14 +48,28 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) --no-print-directory compiled
 	$(SUITE) $(BRANCHES)
 
-wheel: $(WHEEL)/.ready  ## the compiled wheel, and tests of what it installs: they see no source tree
-	cd $(WHEEL)/checkout && ../bin/python -m pytest -n 2 $(WHEEL_TESTS)
-	cd $(WHEEL)/checkout && ../bin/agentdeck run workflows/order.yaml --db $(CURDIR)/$(WHEEL)/run.db
-	$(WHEEL)/bin/agentdeck info | grep -x 'core *compiled'
+# The tests of a wheel see no source tree.
+define test-wheel
+	cd $(1)/checkout && ../bin/python -m pytest -n 2 $(2)
+	cd $(1)/checkout && ../bin/agentdeck run workflows/order.yaml --db $(CURDIR)/$(1)/run.db
+	$(1)/bin/agentdeck info | grep -x 'core *compiled'
+endef
 
-bench: $(BENCH) $(if $(shell command -v cc),$(WHEEL)/.ready)
+ifneq ($(shell command -v cc),)
+compiled: $(QUICK)/.checkout  ## what could differ between compiled and interpreted code, on a wheel compiled in a hurry
+	$(call test-wheel,$(QUICK),$(QUICK_TESTS))
+else
+compiled:
+	@echo "There is no C compiler here (cc): the tests of the compiled core are skipped."
+endif
+
+wheel: $(WHEEL)/.checkout  ## the compiled wheel, and tests of what it installs
+	$(call test-wheel,$(WHEEL),$(WHEEL_TESTS))
+
+bench: $(BENCH) $(if $(shell command -v cc),$(WHEEL)/.checkout)
 	$(BIN)/python benchmarks/bench.py $(if $(TRACES),--traces $(TRACES))
 	$(BIN)/python -m benchmarks.growth
 
@@ -97,15 +114,20 @@ $(DOCS): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'
 	touch $@
 
-$(WHEEL)/.ready: $(READY) hatch_build.py $(shell find agentdeck benchmarks tests workflows -type f ! -name '*.pyc')
-	rm -rf $(WHEEL)
-	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(WHEEL)/dist .
-	$(BIN)/python -m venv --without-pip $(WHEEL)
+.venv/wheel-O%/.ready: $(READY) hatch_build.py $(shell find agentdeck workflows themes -type f ! -name '*.pyc')
+	rm -rf $(@D)
+	MYPYC_OPT_LEVEL=$* $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(@D)/dist .
+	$(BIN)/python -m venv --without-pip $(@D)
 	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > \
-	  $$($(WHEEL)/bin/python -c 'import site; print(site.getsitepackages()[0])')/dependencies.pth
-	$(BIN)/python -m pip --python $(WHEEL) install --quiet --disable-pip-version-check --no-deps $(WHEEL)/dist/*.whl
-	mkdir $(WHEEL)/checkout
-	cp -r tests benchmarks workflows docs pyproject.toml $(WHEEL)/checkout
+	  $$($(@D)/bin/python -c 'import site; print(site.getsitepackages()[0])')/dependencies.pth
+	$(BIN)/python -m pip --python $(@D) install --quiet --disable-pip-version-check --no-deps $(@D)/dist/*.whl
+	touch $@
+
+.SECONDARY: $(QUICK)/.ready $(WHEEL)/.ready
+.venv/wheel-O%/.checkout: .venv/wheel-O%/.ready $(shell find tests benchmarks docs -type f ! -name '*.pyc')
+	rm -rf $(@D)/checkout
+	mkdir $(@D)/checkout
+	cp -r tests benchmarks workflows docs pyproject.toml $(@D)/checkout
 	touch $@
 
 $(BENCH): $(READY)

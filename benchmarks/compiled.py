@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 
 ROOT = Path(__file__).resolve().parent.parent
-WHEEL = ROOT / ".venv" / "wheel"
+WHEEL = ROOT / ".venv" / "wheel-O3"
 #: The interpreter and the folder of each. `checkout` holds these benchmarks without the package.
 PACKAGES = {
     "interpreted": (sys.executable, ROOT),
