@@ -123,6 +123,13 @@ def is_from(found: object, package: str) -> bool:
     )
 
 
+def is_a(found: object, package: str, name: str) -> bool:
+    """Whether an object is of the class of this name that a package defines, or of one derived from it."""
+    return any(
+        one.__name__ == name and one.__module__.partition(".")[0] == package for one in type(found).__mro__
+    )
+
+
 def text_of(values: Mapping[str, Any]) -> str:
     """The input of an object that takes one text: the value with one of TEXT_NAMES, else the only value, else all
     of them as JSON."""
