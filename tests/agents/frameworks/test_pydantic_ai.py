@@ -29,11 +29,6 @@ pytestmark = pytest.mark.anyio
 HERE = "tests.agents.frameworks.test_pydantic_ai"
 
 
-@pytest.fixture(autouse=True)
-def effects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(killed.EFFECTS, str(tmp_path / "effects"))
-
-
 class Bill(BaseModel):
     item: str
     total: int
