@@ -28,7 +28,8 @@ SECTIONS = {
     },
     "Steer": {
         "pause": "commands", "drain": "commands", "cancel": "commands", "limits": "limits", "budget": "budget",
-        "approve": "commands", "release": "commands", "skip": "commands", "hurry": "commands",
+        "questions": "questions", "answer": "questions", "approve": "commands", "release": "commands",
+        "skip": "commands", "hurry": "commands",
     },
     "Recover": {"resume": "resume", "letters": "letters", "retry": "retry", "fork": "fork"},
     "Maintain": {

@@ -20,7 +20,7 @@ from agentdeck.providers.registry import simulates
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import command, describe
 from agentdeck.scheduler.events import AUTO
-from agentdeck.scheduler.questions import approval_in
+from agentdeck.scheduler.questions import answer_line, approval_in
 from agentdeck.terminal_text import clean
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.deck import deck_for
@@ -79,11 +79,11 @@ def approval_pending(run: str, definition: Definition, asked: ev.Noted) -> str:
     """A line on a step that asks for approval, with the command that answers it. The command names the fields of
     an answer, except those of a sub-workflow's step, whose definition is not at hand."""
     agent = None if "/" in asked.task else definition.agents.get(asked.step.partition("[")[0])
-    question = approval_in(asked)
-    what = "an approval" if question is None else "an answer"
-    if question is None and agent is not None and isinstance(agent.does, Approve):
-        question = agent.does
-    return f"task {asked.task} waits for {what}: {command(run, asked.task, asked.step, question)}"
+    if (question := approval_in(asked)) is not None:
+        line = answer_line(run, asked.task, asked.step, question)
+        return f"task {asked.task} asks: {clean(question.ask)} -- {line}"
+    does = agent.does if agent is not None and isinstance(agent.does, Approve) else None
+    return f"task {asked.task} waits for an approval: {command(run, asked.task, asked.step, does)}"
 
 
 def announcement(run: str, definition: Definition, event: ev.Event) -> str:

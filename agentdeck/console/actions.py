@@ -25,7 +25,7 @@ from agentdeck.operations.actions import ACTIONS, BY_ID, of
 #: This key closes the console whatever a keymap says, so that an operator can always leave.
 ALWAYS = {"everywhere.quit": "ctrl+q"}
 #: Scopes of screens. A binding of theirs names the screen, so that it runs there whatever has the focus.
-SCREENS = ("deck", "run", "replay", "letters", "history")
+SCREENS = ("deck", "run", "replay", "letters", "questions", "history")
 
 
 def bindings(

@@ -13,9 +13,9 @@ from agentdeck.views.run_view import RunView
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agentdeck.operations.questions import StepQuestion
     from agentdeck.operations.retry import RetryOffer
     from agentdeck.views.step_story import StepStory
-    from agentdeck.workflow.model import Approve
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -24,7 +24,7 @@ MAX_EVENTS = 200_000  # events that the timeline is drawn from
 
 
 class RunRecords:
-    """Reads events, steps and approvals of a run. Each read has a connection of its own: one that takes long, as
+    """Reads events, steps and questions of a run. Each read has a connection of its own: one that takes long, as
     all events of a large run do, delays no other. Raises StoreError where the store cannot be read."""
 
     def __init__(self, db: Path, run: str) -> None:
@@ -45,10 +45,9 @@ class RunRecords:
         """The events of a task by number; of the whole run for an empty name."""
         return await self._read(_events, self.run, task)
 
-    async def approval(self, task: str, step: str) -> Approve | None:
-        """What an approval step asks, as the workflow or its sub-workflow declares it; None where version 0.1 did
-        not record the sub-workflow."""
-        return await self._read(_approval, self.run, task, step)
+    async def question(self, task: str, step: str) -> StepQuestion | None:
+        """What a step asks; None where version 0.1 did not record the sub-workflow that says so."""
+        return await self._read(_question, self.run, task, step)
 
     async def retry_options(self, task: str = "", agent: str = "", step: str = "") -> RetryOffer:
         """What of this selection can be retried."""
@@ -68,10 +67,10 @@ def _events(reader: Reader, run: str, task: str) -> list[tuple[int, Event]]:
     return [(seq, e) for seq, e in events if not task or getattr(e, "task", "") == task]
 
 
-def _approval(reader: Reader, run: str, task: str, step: str) -> Approve | None:
-    from agentdeck.insight.step import approval
+def _question(reader: Reader, run: str, task: str, step: str) -> StepQuestion | None:
+    from agentdeck.operations.questions import question_of
 
-    return approval(reader, reader.run(run), step, task)
+    return question_of(reader, reader.run(run), step, task)
 
 
 def _task_view(reader: Reader, run: str, task: str) -> RunView:

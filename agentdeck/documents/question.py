@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, RootModel
 
 from agentdeck.documents.document import Document, Json
 
@@ -17,15 +17,22 @@ class QuestionField(Document):
 
 
 class Question(Document):
-    """A step that waits for an answer."""
+    """Something that a run asks, and that waits for an answer."""
 
+    kind: str = Field(
+        default="approval",
+        description="approval: of the workflow. question: of an agent. budget: it is used up, and the run waits.",
+    )
     run: str
-    task: str
-    step: str
+    task: str = Field(description="Empty for a budget.")
+    step: str = Field(description="Empty for a budget.")
     agent: str
     at: float = Field(description="When it was asked.")
     text: str
-    shown: Json = Field(
-        default=None, description="What the approval shows besides, such as an amount or a draft."
-    )
+    shown: Json = Field(default=None, description="What is shown besides, such as an amount or a draft.")
     fields: dict[str, QuestionField] = Field(default={}, description="The values that the answer gives, by name.")
+    command: str = Field(default="", description="The command line that answers it.")
+
+
+class Questions(RootModel[list[Question]]):
+    """The questions of one run or of all, as `agentdeck questions --json` prints them."""

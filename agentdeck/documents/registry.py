@@ -21,6 +21,7 @@ MODELS = {
     "log": ("step", "LogLine"),
     "step": ("step", "Step"),
     "why": ("step", "Why"),
+    "questions": ("question", "Questions"),
     "letters": ("step", "Letters"),
     "letter": ("step", "Letter"),
     "limits": ("command", "Limits"),

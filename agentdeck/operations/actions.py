@@ -41,6 +41,11 @@ SCREENS = (
         ("l",), footer=True,
         verb="letters", verb_help="Dead letters: list, show, retry, drop, export.",
     ),
+    Action(
+        "deck.questions", "Questions", "List what all runs ask: approvals, questions of agents, budgets.",
+        ("a",), footer=True,
+        verb="questions", verb_help="List what runs ask: approvals, questions of agents, used-up budgets.",
+    ),
     Action("deck.leave", "Quit", "Close the console.", ("q",), footer=True),
 
     Action(
@@ -126,8 +131,8 @@ SCREENS = (
         does="command('next')",
     ),
     Action(
-        "run.answer", "Answer", "Approve or reject the selected step.", ("a",),
-        does="command('answer')", targets=("step",), typed="approve or reject", commands=("approve",),
+        "run.answer", "Answer", "Answer what the selected step asks: approve, reject, or give values.", ("a",),
+        does="command('answer')", targets=("step",), typed="answer what it asks", commands=("approve",),
         verb="approve", verb_help="Approve or reject a step that asks for it.",
     ),
     Action(
@@ -192,6 +197,13 @@ SCREENS = (
         targets=("letter",),
     ),
     Action("letters.back", "Back", "Go back to the previous screen.", ("escape", "q"), footer=True),
+
+    Action(
+        "questions.answer", "Answer", "Answer the selected question.", ("a", "enter"), footer=True,
+        targets=("step",), commands=("approve",), verb="answer", verb_help="Answer a question of a run.",
+    ),
+    Action("questions.open", "Open run", "Open the run that asks.", ("o",), footer=True),
+    Action("questions.back", "Back", "Go back to the previous screen.", ("escape", "q"), footer=True),
 
     Action("history.open", "Open", "Open the selected run.", ("enter",), footer=True, targets=("run",)),
     Action(

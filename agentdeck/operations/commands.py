@@ -87,11 +87,12 @@ def approve(
 ) -> RunCommand:
     """Answer an approval; `fields` are `name=value`. Raises UsageError if a field is unknown, missing or of the
     wrong type."""
-    # `insight.step` imports the engine, which the other commands do without.
-    from agentdeck.insight.step import approval
+    # It imports the engine, which the other commands do without.
+    from agentdeck.operations.questions import question_of
     from agentdeck.scheduler.approvals import refusal
 
-    question = approval(reader, row, step, task)
+    found = question_of(reader, row, step, task)
+    question = None if found is None else found.does
     values = _field_values(question, step, fields)
     if question is not None and (why := refusal(step, question, values)):
         raise UsageError(why)

@@ -6,9 +6,11 @@ The properties of an object are the fields of the answer; any other answer is on
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 
 from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.approvals import required
 from agentdeck.scheduler.state import OPEN, Step
 from agentdeck.workflow.model import Approve, Data, Type
 
@@ -78,6 +80,15 @@ def by_decision(question: Mapping[str, Data], approved: bool) -> dict[str, Data]
     if approved and all(name in approval.defaults for name in approval.fields):
         return {}
     return None
+
+
+def answer_line(run: str, task: str, step: str, does: Approve | None) -> str:
+    """The command line that answers a question, with the fields that an answer has to give."""
+    one_value = does is None or list(does.fields) == [ANSWER]
+    values = (
+        "VALUE" if does is None or one_value else " ".join(f"{one}=…" for one in required(does) or does.fields)
+    )
+    return f"agentdeck answer {run} {shlex.quote(step)} {values} --task {shlex.quote(task)}"
 
 
 def _fields_of(schema: Data) -> tuple[dict[str, Type], dict[str, Data]]:

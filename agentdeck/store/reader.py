@@ -236,6 +236,11 @@ class Reader:
         """The events of one kind (`limit_changed`), in order."""
         return (event for _, event in self.decoded(self._rows(run, 0, None, "AND name = ?", kind)))
 
+    def of_kinds(self, run: str, kinds: Sequence[str], after: int = 0) -> Iterator[tuple[int, Event]]:
+        """The events of these kinds, in order, with their numbers. No other event of the run is decoded."""
+        marks = ", ".join("?" for _ in kinds)
+        return self.decoded(self._rows(run, after, None, f"AND name IN ({marks})", *kinds))
+
     def task_events(self, run: str, task: str) -> Iterator[tuple[int, Event]]:
         """The events of one task, in order. No other event of the run is decoded."""
         return self.decoded(self._rows(run, 0, None, "AND task = ?", task))

@@ -9,6 +9,7 @@ from agentdeck.documents.registry import model
 
 #: The document that each verb prints with `--json`, one or more, each on a line of its own.
 PRINTED = {
+    "questions": "questions",
     "run": "summary", "resume": "summary", "retry": "summary", "fork": "summary", "show": "summary",
     "runs": "runs", "events": "event", "watch": "event", "logs": "log", "letters": "letters", "limits": "limits",
     "budget": "budget", "why": "why", "step": "step", "plan": "plan", "check": "check", "diff": "diff",

@@ -149,7 +149,7 @@ async def test_a_listed_run_is_filtered_forked_and_deleted(
         (made,) = app.engines
         await until(pilot, lambda: app.engines[made].ended is not None, 20)
         await pilot.press("q")
-        await until(pilot, lambda: app.screen is history and len(rows.rows) == 2, 10)
+        await until(pilot, lambda: app.screen is history and len(rows.rows) == 2)
         await until(pilot, lambda: rows.key != "")
         await pilot.press("home", "D")
         await until(pilot, lambda: isinstance(app.screen, Confirm))

@@ -19,7 +19,7 @@ from agentdeck.console.app import DeckApp
 from agentdeck.console.form_fields import TextEntry
 from agentdeck.console.pane import Selection
 from agentdeck.console.row_list import RowList
-from agentdeck.console.screens.answer import ApprovalForm
+from agentdeck.console.screens.answer import AnswerForm
 from agentdeck.console.screens.deck import DeckScreen
 from agentdeck.console.screens.dialogs import Confirm, TextDialog
 from agentdeck.console.screens.history import HistoryScreen
@@ -128,7 +128,7 @@ async def test_an_approval_inside_a_sub_workflow_is_found_and_answered(tmp_path:
         await pilot.press("exclamation_mark")
         assert screen.panes.target == Selection("check/sign", "1/check", "sign")
         await pilot.press("a")
-        await until(pilot, lambda: isinstance(app.screen, ApprovalForm))
+        await until(pilot, lambda: isinstance(app.screen, AnswerForm))
         await pilot.press("ctrl+y")
         await until(pilot, lambda: screen.view.state == "done")
 

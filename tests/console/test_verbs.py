@@ -12,7 +12,7 @@ from textual.widgets import Input, Static
 from agentdeck.console.app import DeckApp
 from agentdeck.console.palette import Palette
 from agentdeck.console.pane import PaneName, Selection
-from agentdeck.console.screens.answer import ApprovalForm
+from agentdeck.console.screens.answer import AnswerForm
 from agentdeck.console.screens.dialogs import LiveSentence, TextDialog
 from agentdeck.console.screens.letters import LettersScreen
 from agentdeck.console.screens.run import RunScreen
@@ -68,9 +68,9 @@ async def test_a_step_is_skipped_a_join_released_and_the_approval_answered_with_
         await deck.until(lambda: deck.state("slow") == "skipped")
 
         await pilot.press("a")
-        await deck.until(lambda: isinstance(deck.app.screen, ApprovalForm))
+        await deck.until(lambda: isinstance(deck.app.screen, AnswerForm))
         form = deck.app.screen
-        assert isinstance(form, ApprovalForm)
+        assert isinstance(form, AnswerForm)
         await deck.until(lambda: any("Ship A-1?" in item.text for item in form.sheet.items))
         note = form.query_one("#note-field-0", Static)
         await pilot.press("ctrl+y")

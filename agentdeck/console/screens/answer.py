@@ -1,4 +1,4 @@
-"""The form of an approval step: what it asks and shows, its fields, and the answer."""
+"""The form of an approval or of a question: what is asked and shown, its fields, and the answer."""
 
 from __future__ import annotations
 
@@ -19,42 +19,47 @@ from agentdeck.console.screens.base import ScrollPage
 from agentdeck.engine.author import current_author
 from agentdeck.errors import AgentdeckError
 from agentdeck.operations.inputs import read
+from agentdeck.operations.questions import StepQuestion
 from agentdeck.scheduler.approvals import required
 from agentdeck.terminal_text import clean
 from agentdeck.views.step_story import StepStory
-from agentdeck.workflow.model import Approve, Data
+from agentdeck.workflow.model import Data
 
 
-class ApprovalAnswer(NamedTuple):
+class GivenAnswer(NamedTuple):
     """An answer, with the values of its fields."""
 
     approved: bool
     fields: dict[str, Data]
 
 
-class ApprovalForm(ModalScreen[ApprovalAnswer]):
-    """Dismissed with the answer, or None. `story` reads what the step asks, with its values filled in."""
+class AnswerForm(ModalScreen[GivenAnswer]):
+    """Dismissed with the answer, or None. `story` reads what an approval asks, with its values filled in."""
 
     DEFAULT_CSS = """
-    ApprovalForm { align: center middle; }
-    ApprovalForm > Vertical { width: 90%; max-width: 110; height: auto; max-height: 92%; border: round $primary;
+    AnswerForm { align: center middle; }
+    AnswerForm > Vertical { width: 90%; max-width: 110; height: auto; max-height: 92%; border: round $primary;
         background: $surface; padding: 0 1; border-title-color: $primary; }
-    ApprovalForm OutlineView { height: 3; }
-    ApprovalForm VerticalScroll { height: auto; max-height: 12; margin-top: 1; }
-    ApprovalForm .row { height: auto; }
-    ApprovalForm .row Label { width: 20; padding-right: 1; text-align: right; }
-    ApprovalForm .row Input, ApprovalForm .row Select { width: 1fr; }
-    ApprovalForm Input { background: $panel; }
-    ApprovalForm .note { height: 1; padding-left: 20; color: $error; display: none; }
-    ApprovalForm #foot { height: 1; align-horizontal: right; }
-    ApprovalForm #signed { height: 1; margin-top: 1; color: $text-muted; text-align: right; }
-    ApprovalForm #foot Button { margin-left: 2; }
+    AnswerForm OutlineView { height: 3; }
+    AnswerForm VerticalScroll { height: auto; max-height: 12; margin-top: 1; }
+    AnswerForm .row { height: auto; }
+    AnswerForm .row Label { width: 20; padding-right: 1; text-align: right; }
+    AnswerForm .row Input, AnswerForm .row Select { width: 1fr; }
+    AnswerForm Input { background: $panel; }
+    AnswerForm .note { height: 1; padding-left: 20; color: $error; display: none; }
+    AnswerForm #foot { height: 1; align-horizontal: right; }
+    AnswerForm #signed { height: 1; margin-top: 1; color: $text-muted; text-align: right; }
+    AnswerForm #foot Button { margin-left: 2; }
     """
     BINDINGS = bindings("answer")
 
-    def __init__(self, task: str, step: str, does: Approve, story: Callable[[], Awaitable[StepStory]]) -> None:
+    def __init__(
+        self, task: str, step: str, question: StepQuestion, story: Callable[[], Awaitable[StepStory]]
+    ) -> None:
         super().__init__()
-        self._of, self._does, self._story = f"{step} of task {task} asks for approval", does, story
+        does, self._own, self._shown = question
+        self._of = f"{step} of task {task} {'asks' if self._own else 'asks for approval'}"
+        self._does, self._story = does, story
         self._keys = {name: f"field-{at}" for at, name in enumerate(does.fields)}
         self.sheet = OutlineView(list(prose(clean(does.ask, lines=True), 0)))
 
@@ -74,8 +79,10 @@ class ApprovalForm(ModalScreen[ApprovalAnswer]):
             yield Static(clean(author), id="signed", markup=False)
             with Horizontal(id="foot"):
                 yield Button("Not now  esc", id="later", compact=True)
-                yield Button("Reject  ctrl+n", id="reject", variant="error", compact=True)
-                yield Button("Approve  ctrl+y", id="approve", variant="success", compact=True)
+                if not self._own:
+                    yield Button("Reject  ctrl+n", id="reject", variant="error", compact=True)
+                word = "Answer" if self._own else "Approve"
+                yield Button(f"{word}  ctrl+y", id="approve", variant="success", compact=True)
 
     def on_mount(self) -> None:
         fields = self.query("Input, Select")
@@ -85,7 +92,8 @@ class ApprovalForm(ModalScreen[ApprovalAnswer]):
     async def _fill(self) -> None:
         """What it asks, with the values it asks about."""
         try:
-            asked = (await self._story()).asked
+            own: dict[str, Data] = {"asks": self._does.ask, "shows": self._shown}
+            asked = own if self._own else (await self._story()).asked
         except AgentdeckError:
             return
         items: list[OutlineItem] = []
@@ -136,10 +144,11 @@ class ApprovalForm(ModalScreen[ApprovalAnswer]):
     def _answer(self, approved: bool) -> None:
         values = self._values()
         if values is not None:
-            self.dismiss(ApprovalAnswer(approved, values))
+            self.dismiss(GivenAnswer(approved, values))
 
     def action_approve(self) -> None:
         self._answer(True)
 
     def action_reject(self) -> None:
-        self._answer(False)
+        if not self._own:
+            self._answer(False)

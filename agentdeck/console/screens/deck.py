@@ -279,6 +279,11 @@ class DeckScreen(SizedScreen):
             self.notify(f"{editor}: {error}", title="$EDITOR", severity="error")
         self._read()
 
+    def action_questions(self) -> None:
+        from agentdeck.console.screens.questions import QuestionsScreen
+
+        self.app.push_screen(QuestionsScreen())
+
     def action_letters(self) -> None:
         from agentdeck.console.screens.letters import LettersScreen
 

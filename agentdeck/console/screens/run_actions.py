@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from textual.screen import Screen
 
@@ -22,7 +22,10 @@ from agentdeck.insight.limits import limits
 from agentdeck.operations import commands
 from agentdeck.operations.commands import RunCommand
 from agentdeck.store.command_client import CommandAnswer
-from agentdeck.workflow.model import Approve, Data
+from agentdeck.workflow.model import Data
+
+if TYPE_CHECKING:
+    from agentdeck.operations.questions import StepQuestion
 
 T = TypeVar("T")
 
@@ -267,19 +270,19 @@ class RunActions:
         """Show the form of the selected approval step, else of the first one that is asking."""
         step, task = self._asking()
         if step:
-            approval = self._run.records.approval(task, step)
-            self._run.read(approval, partial(self._show_approval, task, step), "approval")
+            question = self._run.records.question(task, step)
+            self._run.read(question, partial(self._show_question, task, step), "question")
         else:
-            self._run.warn("no approval is pending")
+            self._run.warn("no question is open")
 
-    def _show_approval(self, task: str, step: str, approve: Approve | None) -> None:
-        from agentdeck.console.screens.answer import ApprovalForm
+    def _show_question(self, task: str, step: str, question: StepQuestion | None) -> None:
+        from agentdeck.console.screens.answer import AnswerForm
 
-        if approve is None:
+        if question is None:
             command = f"agentdeck approve {self._run.state.run} {step} yes|no --task {task}"
             self._run.warn(f"its question is not recorded; answer with: {command}")
         elif self._run.screen.is_active:
-            form = ApprovalForm(task, step, approve, partial(self._run.records.story, task, step))
+            form = AnswerForm(task, step, question, partial(self._run.records.story, task, step))
             answer = partial(commands.answer, step, task)
             ask(self._run.screen, form, lambda given: self._run.send(answer(given.approved, given.fields)))
 
