@@ -113,11 +113,14 @@ def show(letter: int, db: str | None, as_json: bool) -> None:
     """
     import json
 
+    from agentdeck.insight.step import place_of_failure
     from agentdeck.operations.letters import letter_document, letters_by_id
     from agentdeck.operations.once_decision import choices, undecided_key
+    from agentdeck.views.inner_place import inside
 
     with open_store(db) as reader:
         one = letters_by_id(reader, (letter,))[0]
+        place = place_of_failure(reader, one.run, one.task, one.step)
         undecided = undecided_key(reader, one)
     if as_json:
         print_document(letter_document(one))
@@ -125,7 +128,7 @@ def show(letter: int, db: str | None, as_json: bool) -> None:
     out(f"dead letter {one.id}  {one.state}" + (clean(f": {one.why}") if one.why else ""))
     out(clean(f"run {one.run}, task {one.task}, step {one.step}, {one.attempts} attempts, {moment(one.at)}"))
     out(f"definition {one.identity[:12]}  cause {one.cause}")
-    out(clean(f"{one.fault.kind}: {one.fault.message}"))
+    out(clean(inside(place, f"{one.fault.kind}: {one.fault.message}")))
     if one.fault.detail:
         out(clean(one.fault.detail, lines=True))
     if undecided:

@@ -22,6 +22,7 @@ from agentdeck.scheduler.approvals import command, describe
 from agentdeck.scheduler.events import AUTO
 from agentdeck.scheduler.questions import answer_line, approval_in
 from agentdeck.terminal_text import clean
+from agentdeck.views.inner_place import InnerPlaces, inside
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.deck import deck_for
 from agentdeck.workflow.model import Approve, Definition, Prompt
@@ -86,11 +87,12 @@ def approval_pending(run: str, definition: Definition, asked: ev.Noted) -> str:
     return f"task {asked.task} waits for an approval: {command(run, asked.task, asked.step, does)}"
 
 
-def announcement(run: str, definition: Definition, event: ev.Event) -> str:
-    """The line on a failed step, an approval, a pause, or a note on the run; empty for other events."""
+def announcement(run: str, definition: Definition, event: ev.Event, places: InnerPlaces) -> str:
+    """The line on a failed step, an approval, a pause, or a note on the run; empty for other events. `places` has
+    applied the events before."""
     match event:
         case ev.StepFailed(task=task, step=step, fault=fault, letter=True):
-            return f"task {task}: {step} failed: {clean(fault.message)}"
+            return f"task {task}: {step} failed: {clean(inside(places.of(event), fault.message))}"
         case ev.StepAnswered(task=task, step=step):
             return f"task {task}: {step} {clean(describe(event))}"
         case ev.RunPaused(why=why) if why.startswith("store: "):
@@ -118,6 +120,7 @@ class PlainNarrator:
         self.failed = resumed.tasks.failed if resumed else 0
         self.failures = 0
         self._reported_tenths = 0
+        self._places = InnerPlaces()
         open_ = resumed.open.items() if resumed else ()
         self.tasks = {name for name, task in open_ if task.parent is None}
 
@@ -133,7 +136,8 @@ class PlainNarrator:
         """Nothing to release."""
 
     def _report(self, event: ev.Event) -> None:
-        text = announcement(self.run, self.definition, event)
+        self._places.apply(event)
+        text = announcement(self.run, self.definition, event, self._places)
         if text and type(event) is ev.StepFailed:
             self._report_failure(text)
         elif text:
@@ -206,6 +210,7 @@ class LiveNarrator:
         self.view = resumed or RunView(definition)
         self.lines: deque[LogLine] = deque(maxlen=LOG_LINES)
         self.failures = 0
+        self._places = InnerPlaces()
         self._lock = threading.Lock()
         self._began = time.monotonic()
         self._before = self.view.seconds
@@ -230,7 +235,8 @@ class LiveNarrator:
             for seq, event in batch.numbered():
                 self.view.apply(seq, event)
         for event in batch.events:
-            if text := announcement(self.view.run, self.definition, event):
+            self._places.apply(event)
+            if text := announcement(self.view.run, self.definition, event, self._places):
                 self.failures += type(event) is ev.StepFailed
                 if type(event) is not ev.StepFailed or self.failures <= FAILURES:
                     self.say(text)

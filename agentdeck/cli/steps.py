@@ -10,16 +10,19 @@ from agentdeck.cli.text_tables import out, print_document
 from agentdeck.errors import UsageError
 from agentdeck.operations.recorded_run import LIVE, load_run, open_store, step_task, task_view
 from agentdeck.terminal_text import clean
+from agentdeck.views.inner_tree import NEWEST
 
 
 @click.command()
 @run_argument
 @click.argument("task", metavar="TASK")
 @click.argument("step", metavar="STEP", required=False, shell_complete=complete.agents)
+@click.option("--inner", type=click.IntRange(1, 20_000), default=NEWEST, show_default=True, metavar="N",
+              help="How many inner steps of each attempt to show.")  # fmt: skip
 @db_option
 @json_option("Print one JSON object.")
-def step(run: str, task: str, step: str | None, db: str | None, as_json: bool) -> None:
-    """Show one step: what it read, what it was asked to do, its attempts, its output.
+def step(run: str, task: str, step: str | None, inner: int, db: str | None, as_json: bool) -> None:
+    """Show one step: what it read, what it was asked to do, its attempts and the steps inside them, its output.
 
     RUN is an id, the beginning of one, or `last`; TASK is a task's number (in a sub-workflow `1/review`);
     STEP is an agent's name, or an item of it (`notes[0]`).
@@ -35,7 +38,7 @@ def step(run: str, task: str, step: str | None, db: str | None, as_json: bool) -
     if step is None:
         raise UsageError(f"TASK or STEP is missing: agentdeck step {run} TASK STEP; the first task is 1")
     with open_store(db) as reader:
-        story = recorded_story(reader, run, task, step)
+        story = recorded_story(reader, run, task, step, inner=inner)
     if as_json:
         print_document(step_document(story))
         return

@@ -11,7 +11,7 @@ from agentdeck.store.reader import Reader
 from agentdeck.views.run_view import RunView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from agentdeck.operations.questions import StepQuestion
     from agentdeck.operations.retry import RetryOffer
@@ -35,11 +35,16 @@ class RunRecords:
         async with AsyncReader(self.db) as store:
             return await store.read(query, *args, **kwargs)
 
-    async def story(self, task: str, step: str) -> StepStory:
-        """Everything that was recorded of one step."""
-        from agentdeck.insight.step import recorded_story
+    def story(self, task: str, step: str) -> Callable[[], Awaitable[StepStory]]:
+        """Reads everything that was recorded of one step; called again, what was added to it."""
+        known: StepStory | None = None
 
-        return await self._read(recorded_story, self.run, task, step)
+        async def read() -> StepStory:
+            nonlocal known
+            known = await self._read(_story, self.run, task, step, known)
+            return known
+
+        return read
 
     async def events(self, task: str) -> list[tuple[int, Event]]:
         """The events of a task by number; of the whole run for an empty name."""
@@ -60,6 +65,15 @@ class RunRecords:
         if self._ended_view is None or self._ended_view[0] != task:
             self._ended_view = task, await self._read(_task_view, self.run, task)
         return self._ended_view[1]
+
+
+def _story(reader: Reader, run: str, task: str, step: str, known: StepStory | None) -> StepStory:
+    from agentdeck.insight.step import continue_story, recorded_story
+
+    if known is None:
+        return recorded_story(reader, run, task, step)
+    continue_story(reader, known)
+    return known
 
 
 def _events(reader: Reader, run: str, task: str) -> list[tuple[int, Event]]:

@@ -21,10 +21,12 @@ from agentdeck.console.screens.base import ScrollPage
 from agentdeck.console.state_style import GLYPHS
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.formatting import clock, moment, seconds
-from agentdeck.insight.step import attempt_line, fault_line
+from agentdeck.insight.step import attempt_line, excerpt_line, fault_line, inner_counts, inner_line
 from agentdeck.operations.step_page import page
 from agentdeck.scheduler.state import ENDED
 from agentdeck.terminal_text import clean
+from agentdeck.views.inner_place import inside
+from agentdeck.views.inner_tree import InnerNode
 from agentdeck.views.step_story import AttemptStory, StepStory
 from agentdeck.workflow.model import Data
 
@@ -49,6 +51,7 @@ class StepDetail(ModalScreen[None]):
         super().__init__()
         self._read = read
         self.story: StepStory | None = None
+        self._shown = 0  # the number of the last event that is shown
         self.sheet = OutlineView([OutlineItem("reading …", "dim")])
         self.formatted = ScrollPage()
 
@@ -70,8 +73,8 @@ class StepDetail(ModalScreen[None]):
             except AgentdeckError as error:
                 self.sheet.show([OutlineItem(str(error), "bad")])
                 return
-            if story != self.story:
-                self.story = story
+            if story.seq != self._shown:
+                self.story, self._shown = story, story.seq
                 self.sheet.show(items_of(story))
             if story.state in ENDED:
                 return
@@ -128,7 +131,7 @@ def items_of(story: StepStory) -> list[OutlineItem]:
             times += f", step ended {clock(story.ended)}"
         items.append(OutlineItem(times, "dim"))
     if story.fault is not None:
-        items.append(OutlineItem(fault_line(story.fault), "failed"))
+        items.append(OutlineItem(inside(story.inside, fault_line(story.fault)), "failed"))
         if story.fault.detail:
             items += prose(story.fault.detail, 1, role="dim")
     if story.attempts:
@@ -161,6 +164,22 @@ def _attempt(one: AttemptStory) -> Iterator[OutlineItem]:
     if one.fault is not None and one.fault.detail:
         for line in prose(one.fault.detail, 2, "detail", "dim"):
             yield line._replace(shut=line.depth == 2)
+    if one.inner.count:
+        role = "bad" if one.inner.failed else "dim"
+        yield OutlineItem(inner_counts(one), role, 2, "inside", shut=one.state != "failed")
+        for depth, node in one.inner.nodes():
+            yield from _inner(depth + 3, node)
+
+
+def _inner(depth: int, node: InnerNode) -> Iterator[OutlineItem]:
+    """An inner step, with the beginning of what it got and gave."""
+    glyph = GLYPHS.get(node.state, "?")
+    role = node.state if node.state in ("running", "failed") else "text"
+    text = f"{inner_line(node, seconds)}  {clock(node.started)}"
+    yield OutlineItem(text, role, depth, f"{glyph} {node.name}")
+    for label, value in (("in", node.inputs), ("out", node.output)):
+        if value is not None:
+            yield OutlineItem(excerpt_line(value), "dim", depth + 1, label)
 
 
 def markdown_of(output: Data) -> str:

@@ -66,8 +66,8 @@ def window(start: float, end: float, zoom: float, at: float | None) -> tuple[flo
 
 
 #: How an attempt that did not end well ends.
-ENDS = {"failed": "✗", "lost": "!", "cancelled": "⊘", "rejected": "¬", "asking": "?"}
-ROLES = {"lost": "interrupted", "ready": "failed"}
+ENDS = {"failed": "✗", "lost": "!", "cancelled": "⊘", "rejected": "¬", "asking": "?", "asked": "?"}
+ROLES = {"lost": "interrupted", "ready": "failed", "asked": "asking"}
 
 
 def attempts(row: TimelineRow, axis: Axis, end: float, now: float | None, *, critical: bool) -> Pieces:

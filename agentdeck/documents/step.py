@@ -54,6 +54,23 @@ class Usage(Document):
     estimated: bool
 
 
+class InnerStep(Document):
+    """A step inside an attempt: a node of a framework's graph, a call of a model or of a tool."""
+
+    number: int = Field(description="In its attempt, from 1.")
+    parent: int = Field(description="The number of the inner step around it; 0 where there is none.")
+    name: str
+    kind: str
+    state: Literal["running", "done", "failed", "cancelled"]
+    started: float
+    ended: float | None
+    seconds: float | None
+    inputs: Json = Field(description="The beginning of it, where it is large.")
+    output: Json = Field(description="The beginning of it, where it is large.")
+    fault: Fault | None
+    usage: Usage | None = Field(description="Of itself and of all inside it; a part of what the attempt used.")
+
+
 class Attempt(Document):
     """One attempt of a step."""
 
@@ -75,7 +92,12 @@ class Attempt(Document):
     waits: dict[str, float]
     reused: bool
     fault: Fault | None
+    inside: str = Field(description="The inner step in which it failed: `critic › model`; empty for none.")
     usage: Usage | None
+    inner: list[InnerStep] = Field(
+        description="Steps inside it: those that run, and of the others the newest and those that failed."
+    )
+    inner_count: int = Field(description="How many inner steps it has; `--inner N` shows more of them.")
     retry_at: float | None
     retry_for: str
 

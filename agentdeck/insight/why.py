@@ -20,6 +20,7 @@ from agentdeck.scheduler.program import Program, Rule
 from agentdeck.scheduler.ready_queue import start_order
 from agentdeck.scheduler.state import ENDED
 from agentdeck.scheduler.waits import RESOURCES
+from agentdeck.views.inner_place import inside
 from agentdeck.views.run_view import RunView
 from agentdeck.views.step_transitions import StepView
 from agentdeck.views.task_view import TaskView
@@ -129,7 +130,7 @@ class _Explainer:
             return f"failed: {failed or fault.message}"
         if fault.kind in ("join", "budget", "expression", "rejected_by_person") or not step.attempts:
             return f"failed: {fault.message}"
-        return f"failed after {plural(step.attempts, 'attempt')}: {_about(fault)}"
+        return f"failed after {plural(step.attempts, 'attempt')}: {inside(step.inside, _about(fault))}"
 
     # Open steps
 
@@ -144,6 +145,8 @@ class _Explainer:
                     f"; {does.otherwise}s automatically in {format_span(step.started + does.within - self.now)}"
                 )
             return Explanation("running", "approval", f"waiting for an approval for {lasted}{ends}")
+        if step.asks:
+            return Explanation("running", "approval", f"waits for an answer {self._asked(step)}")
         below = self.view.open.get(f"{self.task.id}/{step.key}")
         if below is not None:
             return Explanation(
@@ -155,9 +158,27 @@ class _Explainer:
         clock = self._limit(step.key, "timeout", agent.timeout.attempt if agent else None)
         if clock and step.started is not None:
             text += f"; its timeout expires in {format_span(step.started + clock - self.now)}"
+        text += self._inside(step)
         if step.fault is not None:
-            text += f"; the attempt before failed: {_about(step.fault)}"
+            text += f"; the attempt before failed: {inside(step.inside, _about(step.fault))}"
         return Explanation("running", "", text)
+
+    def _inside(self, step: StepView) -> str:
+        """What runs inside its attempt, and since when."""
+        place = self.view.inner_steps.places.get((self.task.id, step.key))
+        if place is None or (newest := place.newest) is None:
+            return ""
+        more = f" and {place.branches - 1} more" if place.branches > 1 else ""
+        return f"; in {newest.place} for {format_span(self.now - newest.since)}{more}"
+
+    def _asked(self, step: StepView) -> str:
+        """How long a question of an attempt has waited, and its text where the view remembers it."""
+        lasted = f"for {format_span(self.now - step.since)}"
+        for moment in reversed(self.view.timeline):
+            if moment.kind == "noted" and (moment.task, moment.step) == (self.task.id, step.key):
+                more = f" (1 of {step.asks})" if step.asks > 1 else ""
+                return f"{lasted} to: {_line(moment.text)}{more}"
+        return lasted
 
     def _items(self, group: StepView, lasted: str) -> str:
         count = {"done": 0, "running": 0, "failed": 0}
@@ -177,7 +198,7 @@ class _Explainer:
         of = f" of {attempts}" if attempts else ""
         what = "the server asked to wait" if step.reason == "cooldown" else "backoff"
         left = format_span(self._retries_in(step))
-        fault = f": {_about(step.fault)}" if step.fault else ""
+        fault = f": {inside(step.inside, _about(step.fault))}" if step.fault else ""
         text = f"tries again in {left} ({what}); attempt {step.attempts}{of} failed{fault}"
         return Explanation("ready", step.reason or "backoff", text)
 
@@ -301,6 +322,8 @@ class _Explainer:
         step, agent = self._step(need), self.agents.get(need)
         if step is not None and step.state == "running":
             lasted = format_span(self.now - (step.started or step.since))
+            if step.asks:
+                return f"waiting for an answer for {format_span(self.now - step.since)}"
             return f"waiting for an approval for {lasted}" if step.agent.asks else f"running for {lasted}"
         if step is not None and (left := self._retries_in(step)) > 0:
             return f"{'cooldown' if step.reason == 'cooldown' else 'retry'} in {format_span(left)}"
@@ -461,10 +484,15 @@ def _goal(agent: Agent, due: int) -> int:
 
 def _about(fault: Fault) -> str:
     """A fault in one line, with its kind where the message does not name it."""
-    line = fault.message.partition("\n")[0]
-    line = line if len(line) <= 200 else line[:199] + "…"
+    line = _line(fault.message)
     known = fault.kind in ("exception", "timeout", "exit", "needs") or fault.kind in line
     return line if known else f"{fault.kind}: {line}"
+
+
+def _line(text: str) -> str:
+    """The first line of a text, cut."""
+    line = text.partition("\n")[0]
+    return line if len(line) <= 200 else line[:199] + "…"
 
 
 def _more(text: str, known: str) -> str:

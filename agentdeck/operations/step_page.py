@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from agentdeck.insight.formatting import clock, seconds
-from agentdeck.insight.step import attempt_line, fault_line
+from agentdeck.insight.step import attempt_line, excerpt_line, fault_line, inner_counts, inner_line
 from agentdeck.terminal_text import clean
 from agentdeck.trace_ids import attempt_ids
-from agentdeck.views.step_story import StepStory
+from agentdeck.views.inner_place import inside
+from agentdeck.views.inner_tree import InnerNode
+from agentdeck.views.step_story import AttemptStory, StepStory
 from agentdeck.workflow.model import Data
 
 if TYPE_CHECKING:
-    from agentdeck.documents.step import Step
+    from agentdeck.documents.step import InnerStep, Step
 
 
 def step_document(story: StepStory) -> Step:
@@ -24,6 +26,8 @@ def step_document(story: StepStory) -> Step:
     attempts = [
         documents.Attempt.of(
             one,
+            inner=[_inner(node) for _, node in one.inner.nodes()],
+            inner_count=one.inner.count,
             attempt=one.number,
             **attempt_ids(story.run, story.task, story.step, one.number),
             fault=one.fault and documents.Fault.of(one.fault),
@@ -46,7 +50,7 @@ def page(story: StepStory) -> Iterator[str]:
     verb = f" ({story.verb})" if story.verb else ""
     yield clean(f"{story.run}  task {story.task}  {story.step}{verb}  {story.state}")
     if story.fault is not None:
-        yield clean(f"failed     {fault_line(story.fault)}")
+        yield clean(f"failed     {inside(story.inside, fault_line(story.fault))}")
         if story.fault.detail:
             yield from _value(story.fault.detail)
     if story.attempts:
@@ -54,6 +58,7 @@ def page(story: StepStory) -> Iterator[str]:
         yield "attempts"
         for one in story.attempts:
             yield clean(f"  {clock(one.started)}  {attempt_line(one, seconds)}")
+            yield from _inside(one)
     if story.notes:
         yield ""
         yield "notes"
@@ -64,6 +69,29 @@ def page(story: StepStory) -> Iterator[str]:
             yield ""
             yield title
             yield from _value(value)
+
+
+def _inner(node: InnerNode) -> InnerStep:
+    from agentdeck.documents import step as documents
+
+    return documents.InnerStep.of(
+        node,
+        fault=node.fault and documents.Fault.of(node.fault),
+        usage=node.usage and documents.Usage.of(node.usage),
+    )
+
+
+def _inside(one: AttemptStory) -> Iterator[str]:
+    """The inner steps of an attempt as a tree, each with the beginning of what it got and gave."""
+    if not one.inner.count:
+        return
+    yield f"    {inner_counts(one)}" + ("; more: --inner 20000" if one.inner.left_out else "")
+    for depth, node in one.inner.nodes():
+        indent = "    " + "  " * (depth + 1)
+        yield clean(f"{indent}{clock(node.started)}  {node.name}  {inner_line(node, seconds)}")
+        for word, value in (("in", node.inputs), ("out", node.output)):
+            if value is not None:
+                yield clean(f"{indent}  {word:<3} {excerpt_line(value)}")
 
 
 def _value(value: Data) -> Iterator[str]:

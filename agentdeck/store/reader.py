@@ -241,9 +241,16 @@ class Reader:
         marks = ", ".join("?" for _ in kinds)
         return self.decoded(self._rows(run, after, None, f"AND name IN ({marks})", *kinds))
 
-    def task_events(self, run: str, task: str) -> Iterator[tuple[int, Event]]:
-        """The events of one task, in order. No other event of the run is decoded."""
-        return self.decoded(self._rows(run, 0, None, "AND task = ?", task))
+    def task_events(self, run: str, task: str, after: int = 0) -> Iterator[tuple[int, Event]]:
+        """The events of one task after number `after`, in order. No other event of the run is decoded."""
+        return self.decoded(self._rows(run, after, None, "AND task = ?", task))
+
+    def step_events(
+        self, run: str, task: str, step: str, kinds: Sequence[str], after: int = 0
+    ) -> Iterator[tuple[int, Event]]:
+        """The events of one step after number `after` that are of these kinds, in order."""
+        names = f"AND task = ? AND step = ? AND name IN ({', '.join('?' * len(kinds))})"
+        return self.decoded(self._rows(run, after, None, names, task, step, *kinds))
 
     def events_with(self, run: str, task: str) -> Iterator[tuple[int, Event]]:
         """The events of one task and of tasks nested in it, and those of the run, in order. No other event of the

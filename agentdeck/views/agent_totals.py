@@ -94,11 +94,10 @@ class AgentTotals:
     `has_steps` is False for a spare agent. `simulates`: it is a `simulate` agent. `uses_worker`: its attempts
     hold a worker, so their time is work. `rounds`: only `StepDone` ends its steps. `asks`: its steps ask the
     operator; `rejected` of those that are done were rejected. `questions` of its running steps ask while they do
-    other work. `inner`: it is a part of another agent's attempts, and what it used is counted there. `blocked`
-    are the failed steps that never ran, because a need failed. `eased` counts the attempts that a low budget made
-    cheaper, by how, and the steps that it dropped. `estimated` counts the attempts whose usage is partly
-    estimated: they were cut, cancelled or lost. `unpriced`: a model of it has no price; `unreported` counts calls
-    whose provider did not report the usage.
+    other work. `blocked` are the failed steps that never ran, because a need failed. `eased` counts the attempts
+    that a low budget made cheaper, by how, and the steps that it dropped. `estimated` counts the attempts whose
+    usage is partly estimated: they were cut, cancelled or lost. `unpriced`: a model of it has no price;
+    `unreported` counts calls whose provider did not report the usage.
     """
 
     name: str
@@ -108,7 +107,6 @@ class AgentTotals:
     rounds: bool = False
     simulates: bool = False
     asks: bool = False
-    inner: bool = False
     questions: int = 0
     rejected: int = 0
     counts: dict[str, int] = field(default_factory=_NONE.copy)
@@ -209,20 +207,22 @@ class RunTotals:
     def __init__(self, definition: Definition | None) -> None:
         self.definition = definition
         self.graphs = {"": GraphTotals("")}
+        #: What happened inside attempts, by the agent or inner step around it: `review/`. What it used is counted
+        #: for the agent, too.
+        self.inside: dict[str, GraphTotals] = {}
         if definition is not None:
             for name in definition.agents:
                 self.agent(self.graphs[""], name)
 
     @property
     def agents(self) -> dict[str, AgentTotals]:
-        """All agents by name, the workflow's own first; nested ones as `review/security`. Inner steps are no
-        agents: what they did is counted for the agent that they are a part of."""
-        return {one.name: one for graph in self.graphs.values() for one in graph.agents.values() if not one.inner}
+        """All agents by name, the workflow's own first; nested ones as `review/security`."""
+        return {one.name: one for graph in self.graphs.values() for one in graph.agents.values()}
 
     @property
     def inner(self) -> dict[str, AgentTotals]:
         """What happened inside attempts, by agent and name: `review/critic`."""
-        return {one.name: one for graph in self.graphs.values() for one in graph.agents.values() if one.inner}
+        return {one.name: one for graph in self.inside.values() for one in graph.agents.values()}
 
     def steps(self) -> dict[str, int]:
         """Steps by state, over all agents."""
@@ -237,6 +237,19 @@ class RunTotals:
         if graph is None:
             graph = self.graphs[prefix] = GraphTotals(prefix)
         return graph
+
+    def inner_graph(self, name: str) -> GraphTotals:
+        """The totals of the inner steps below an agent or an inner step."""
+        prefix = name + "/"
+        graph = self.inside.get(prefix)
+        if graph is None:
+            graph = self.inside[prefix] = GraphTotals(prefix)
+        return graph
+
+    def inner_below(self, name: str) -> list[AgentTotals]:
+        """The totals of the inner steps directly below an agent or an inner step, as they first began."""
+        graph = self.inside.get(name + "/")
+        return list(graph.agents.values()) if graph is not None else []
 
     def agent(self, graph: GraphTotals, name: str, *, has_steps: bool = True) -> AgentTotals:
         """The totals of an agent of this graph. `has_steps`: a step of its own is meant, not a fallback."""

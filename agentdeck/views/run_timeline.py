@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import describe
+from agentdeck.views.inner_place import inside
 
 #: Older entries are dropped.
 KEPT_ENTRIES = 1000
@@ -77,12 +78,15 @@ class RunTimeline(deque[TimelineEntry]):
     def __init__(self) -> None:
         super().__init__(maxlen=KEPT_ENTRIES)
 
-    def apply(self, seq: int, event: ev.Event) -> None:
-        """Add the entry of this event, if it has one."""
+    def apply(self, seq: int, event: Any, place: str = "") -> None:
+        """Add the entry of this event, if it has one. `place` is where inside its attempt a step failed."""
         kind, text_of = _ENTRIES[type(event)]
+        if place:
+            fault = event.fault
+            event = event._replace(fault=fault._replace(message=inside(place, fault.message)))
         if (text := text_of(event)) is not None:
-            place = (getattr(event, "task", ""), getattr(event, "step", ""))
-            self.append(TimelineEntry(seq, event.at, kind, text, *place))
+            of = (getattr(event, "task", ""), getattr(event, "step", ""))
+            self.append(TimelineEntry(seq, event.at, kind, text, *of))
 
     def last(self, kind: str) -> str:
         """The text of the newest entry of this kind; empty without one."""

@@ -21,6 +21,9 @@ from agentdeck.workflow.model import Data, Definition
 #: The state of the run after an event that does nothing else.
 _RUN_STATES: dict[type, str] = {ev.RunPaused: "paused", ev.RunUnpaused: "running", ev.RunDrained: "draining"}
 
+#: Events whose entry in the timeline says where inside its attempt a step failed.
+_FAILURES = (ev.AttemptFailed, ev.StepFailed)
+
 
 class RunView:
     """The state of a run after the events applied so far.
@@ -74,6 +77,7 @@ class RunView:
             ev.Noted: self._noted,
         }
         self._handlers |= {kind: self._with_entry(self._handlers[kind]) for kind in NOTED}
+        self._handlers |= {kind: self._with_place(self._steps.handlers[kind]) for kind in _FAILURES}
 
     def apply(self, seq: int, event: ev.Event) -> None:
         """Apply the event with this sequence number. Events come in order, each once."""
@@ -87,6 +91,17 @@ class RunView:
         def handle(event: Any) -> None:
             handler(event)
             self.timeline.apply(self.seq, event)
+
+        return handle
+
+    def _with_place(self, handler: Callable[[Any], object]) -> Callable[[Any], object]:
+        """The same for an event of a step that failed: the entry says where inside its attempt."""
+
+        def handle(event: Any) -> None:
+            handler(event)
+            task = self.open.get(event.task)
+            step = task.steps.get(event.step) if task is not None else None
+            self.timeline.apply(self.seq, event, step.inside if step is not None else "")
 
         return handle
 

@@ -115,7 +115,9 @@ class StepHandlers:
                 self.simulated |= usage.simulated and not worker.simulates
 
     def _attempt_failed(self, e: ev.AttemptFailed) -> None:
+        place = self.inner.place_of(e.task, e.step, e.fault)
         step, change = self._apply(e)
+        step.inside = place
         worker = self._worker(step, e.task, change)
         worker.failed_attempts += 1
         worker.input_bytes += e.input_bytes
@@ -208,7 +210,13 @@ class StepHandlers:
                     item.count(item_change.before)
 
     def _failed(self, e: ev.StepFailed) -> None:
+        place = self.inner.place_of(e.task, e.step, e.fault)
+        task = self._open.get(e.task)
+        known = task.steps.get(e.step) if task is not None else None
+        same = known is not None and known.fault == e.fault
         step, _ = self._apply(e)
+        if place or not same:
+            step.inside = place
         step.agent.blocked += e.fault.kind == "needs" and step.size < 0
 
     def _skipped(self, e: ev.StepSkipped) -> None:

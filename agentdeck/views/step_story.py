@@ -10,6 +10,8 @@ from agentdeck.errors import Fault
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import describe, output_of, record
 from agentdeck.views.agent_totals import RunTotals
+from agentdeck.views.inner_place import InnerPlace
+from agentdeck.views.inner_tree import NEWEST, InnerTree
 from agentdeck.views.recorded_task import RecordedTask
 from agentdeck.views.step_transitions import Change, StepView, end_with_task, follow
 from agentdeck.workflow.model import Agent, Data, Definition
@@ -19,7 +21,8 @@ from agentdeck.workflow.model import Agent, Data, Definition
 class AttemptStory:
     """One attempt. `waits` says how the time from `ready` to `started` was spent, by reason, where that is known.
     `state` is running, done, failed, lost, skipped or cancelled. `retry_at` and `retry_for`: when the step was
-    retried, and after which kind of wait."""
+    retried, and after which kind of wait. `inner` are the steps inside it, and `inside` says in which of them it
+    failed."""
 
     number: int
     agent: str
@@ -38,6 +41,8 @@ class AttemptStory:
     model: str = ""
     eased: str = ""
     uses: dict[str, float] | None = None
+    inside: str = ""
+    inner: InnerTree = field(default_factory=InnerTree)
 
     @property
     def seconds(self) -> float | None:
@@ -75,10 +80,13 @@ class StepStory:
     `view` is its state. `opened` is when its task was opened. `notes` are the moments between attempts, with
     their times. `decision` is the record of an approval's answer. `scope` is what the agent `acting` could read
     when the last attempt began; None where that is not known. `inputs` and `asked` show it: `insight.step` fills
-    them in.
+    them in. Of each attempt about `inner` inner steps are remembered. `seq` is the number of the last event.
     """
 
-    def __init__(self, definition: Definition | None, task: str, step: str, run: str = "") -> None:
+    def __init__(
+        self, definition: Definition | None, task: str, step: str, run: str = "", *, inner: int = NEWEST
+    ) -> None:
+        self.seq = 0
         self.task, self.step, self.run = task, step, run
         self.agent = self.verb = ""
         self.acting: Agent | None = None
@@ -92,6 +100,8 @@ class StepStory:
         self.notes: list[tuple[float, str]] = []
         self.decision: dict[str, Data] | None = None
         self._named = False
+        self._inner = inner
+        self._place = InnerPlace()
         self._recorded = RecordedTask(definition, task, run)
         name = step.partition("[")[0]
         if definition is not None and name in definition.agents:
@@ -124,9 +134,18 @@ class StepStory:
         """Whether the step is a dead letter."""
         return self.view.letter
 
+    @property
+    def inside(self) -> str:
+        """Where inside its last attempt the step failed; empty where that is not known."""
+        return self.view.inside
+
     def apply(self, event: ev.Event) -> None:
         """Apply an event of the run. Events of other tasks change nothing."""
         if getattr(event, "task", None) != self.task:
+            return
+        if isinstance(event, ev.InnerStarted | ev.InnerEnded):
+            if event.step == self.step:
+                self._inner_step(event)
             return
         if isinstance(event, ev.TaskOpened):
             # A nested task is opened again for another round of the step that it belongs to: all of it is new.
@@ -137,9 +156,14 @@ class StepStory:
             if self._named or not (self.acting is not None and self.acting.spare):
                 self._end_attempts(event, end_with_task(self.view, event, named=self._named))
             return
+        fault = self.view.fault
         change = follow(self.view, event)
         if change is not None:
             self._named = True
+            if isinstance(event, ev.AttemptFailed | ev.StepFailed):
+                place = self._place.of(event.fault)
+                if place or fault != event.fault:
+                    self.view.inside = place
             self._change(event, change)
         if getattr(event, "step", "") == self.step:
             self._own(event)
@@ -161,20 +185,36 @@ class StepStory:
         waits = dict(e.waits or {})
         story = AttemptStory(e.attempt, e.agent, e.ready, e.at, e.round, e.tier_up, waits)
         story.model, story.eased, story.uses = e.model, e.eased, e.uses
+        story.inner = InnerTree(self._inner)
+        self._place = InnerPlace()
         self.attempts.append(story)
         acting = self._recorded.agent(e.agent)
         if acting is not None:
             self.acting, self.scope = acting, self._recorded.scope(e.step)
+
+    def _inner_step(self, event: ev.InnerStarted | ev.InnerEnded) -> None:
+        """A step inside the attempt began or ended."""
+        attempt = next((one for one in reversed(self.attempts) if one.number == event.attempt), None)
+        if attempt is None or attempt.ended is not None:
+            return
+        if isinstance(event, ev.InnerStarted):
+            self._place.start(event)
+            attempt.inner.start(event)
+        else:
+            self._place.end(event)
+            attempt.inner.end(event)
 
     def _end_attempts(self, event: Any, change: Change) -> None:
         ended = {started.attempt for started in change.ended}
         for one in self.attempts:
             if one.number in ended and one.ended is None:
                 one.ended = event.at
+                one.inner.close(event.at)
                 one.state = "done" if change.outcome == "rejected" else change.outcome
                 one.usage = getattr(event, "usage", None)
                 one.reused = getattr(event, "reused", False)
                 one.fault = event.fault if isinstance(event, ev.AttemptFailed) else None
+                one.inside = self.view.inside if one.fault is not None else ""
 
     # The step
 

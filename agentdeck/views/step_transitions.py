@@ -51,8 +51,8 @@ class HasDisplayState(Protocol):
 
 #: The fields of a `StepView`: a compiled class has no `__slots__`.
 STEP_FIELDS = (
-    "agent", "asks", "attempt", "attempts", "ended", "fault", "held", "key", "letter", "nested", "other",
-    "reason", "rejected", "seen", "since", "size", "started", "state", "until", "waited", "why",
+    "agent", "asks", "attempt", "attempts", "ended", "fault", "held", "inside", "key", "letter", "nested",
+    "other", "reason", "rejected", "seen", "since", "size", "started", "state", "until", "waited", "why",
 )  # fmt: skip
 
 
@@ -66,7 +66,8 @@ class StepView:
     the totals of its agent. `attempt` runs now. `other` runs beside it: the scheduler never starts two, but a log
     may hold it. `held` lists the reasons for which it was held back since it last ran, in order; `waited` are
     the seconds of a backoff that ended before it starts. `nested` is the task that a sub-workflow's step waits
-    for, where that is known. `asks` is the number of questions of its last attempt that have no answer.
+    for, where that is known. `asks` is the number of questions of its last attempt that have no answer. `inside`
+    says where in its attempt it failed with `fault`, by the names of inner steps; empty where that is not known.
     """
 
     __slots__ = STEP_FIELDS
@@ -83,7 +84,7 @@ class StepView:
         self.attempt: ev.StepStarted | None = None
         self.other: ev.StepStarted | None = None
         self.fault: Fault | None = None
-        self.reason = self.why = ""
+        self.reason = self.why = self.inside = ""
         self.letter = self.rejected = False
         self.size = -1
         self.seen = self.asks = 0
@@ -355,7 +356,7 @@ def reopen_step(step: StepView, e: ev.StepReopened) -> Change:
     step.state = RUNNING if holds else WAITING
     step.since = e.at
     step.started = step.ended = step.until = None
-    step.reason = step.why = ""
+    step.reason = step.why = step.inside = ""
     step.rejected = False
     step.ask(0)
     step.held = step.waited = None

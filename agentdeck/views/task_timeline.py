@@ -21,7 +21,8 @@ _NOT_DRAWN = (
 
 class TimelineSpan(NamedTuple):
     """A time in one state. `kind` is the reason of the wait (`needs`, `pool`, `backoff`, …) where `attempt` is 0,
-    else the state of the attempt: running, done, rejected, failed, lost, cancelled. `until` is None for now."""
+    else the state of the attempt: running, done, rejected, failed, lost, cancelled, asked (it ended with a
+    question), asking (the question waits for its answer). `until` is None for now."""
 
     kind: str
     since: float
@@ -117,6 +118,8 @@ def _draw(row: _Row, since: float, event: Any, change: Change) -> None:
         _draw_waits(spans, since, event.at, change)
         spans.append(TimelineSpan("running", event.at, None, event.attempt))
         row.agent = event.agent
+    elif isinstance(event, ev.StepAnswered) and not change.ended:
+        _draw_waits(spans, since, event.at, change)
     elif isinstance(event, ev.StepRetrying):
         spans.append(TimelineSpan(event.reason, event.at, event.until))
     elif change.outcome:
@@ -178,14 +181,14 @@ def _updated(row: TimelineRow, step: StepView) -> TimelineRow:
     return row._replace(state="rejected" if rejected else state, spans=tuple(spans))
 
 
-def mark_asking(rows: Sequence[TimelineRow], agents: Collection[str]) -> list[TimelineRow]:
-    """The rows, with running steps of these agents as `asking`: they wait for an answer of the operator."""
-    return [
-        row
-        if row.agent not in agents or row.state != "running"
-        else row._replace(
-            state="asking",
-            spans=tuple(s._replace(kind="asking") if s.until is None and s.attempt else s for s in row.spans),
-        )
-        for row in rows
-    ]
+def mark_asking(rows: Sequence[TimelineRow], steps: Collection[str]) -> list[TimelineRow]:
+    """The rows, with these steps as `asking`: they wait for an answer of the operator. Where their attempt ended
+    with the question, the last span ends with it."""
+    return [row if row.step not in steps or row.state != "running" else _asking(row) for row in rows]
+
+
+def _asking(row: TimelineRow) -> TimelineRow:
+    spans = [one._replace(kind="asking") if one.until is None and one.attempt else one for one in row.spans]
+    if spans and spans[-1].kind == "asked" and spans[-1].until is not None:
+        spans.append(TimelineSpan("asking", spans[-1].until, None, spans[-1].attempt))
+    return row._replace(state="asking", spans=tuple(spans))

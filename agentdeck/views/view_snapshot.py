@@ -13,6 +13,7 @@ from zlib import crc32
 from agentdeck.errors import Fault
 from agentdeck.scheduler import events as ev
 from agentdeck.views.agent_totals import AgentTotals, Durations, GraphTotals
+from agentdeck.views.inner_place import InnerPlace, Running
 from agentdeck.views.inner_steps import InnerStep
 from agentdeck.views.run_timeline import TimelineEntry
 from agentdeck.views.run_view import RunView
@@ -20,7 +21,7 @@ from agentdeck.views.step_transitions import STEP_FIELDS, StepView
 from agentdeck.views.task_view import TaskCounts, TaskRow, TaskView
 from agentdeck.workflow.model import Data, Definition
 
-FORMAT = 2
+FORMAT = 3
 
 # The fields that are plain data. The others are written out below.
 _VIEW = (
@@ -49,6 +50,7 @@ def snapshot_of(view: RunView) -> dict[str, Data]:
         "tasks": _values(view.tasks, _COUNTS),
         "timeline": [list(entry) for entry in view.timeline],
         "graphs": [_graph(graph) for graph in view.totals.graphs.values()],
+        "inside": [_graph(graph) for graph in view.totals.inside.values()],
         "open": [_task(view, task) for task in view.open.values()],
         "failed": [_task(view, task) for task in view.failed.values()],
         "recent": [list(row) for row in view.recent],
@@ -57,6 +59,7 @@ def snapshot_of(view: RunView) -> dict[str, Data]:
             [*key, [[number, one.totals.name, one.started, one.depth] for number, one in live.items()]]
             for key, live in view.inner_steps.live.items()
         ],
+        "places": [_place(key, place) for key, place in view.inner_steps.places.items()],
         "letters": view.letters,
         "simulated": view.answers_simulated,
         "approvals": {
@@ -74,7 +77,9 @@ def restored_view(definition: Definition, data: dict[str, Any]) -> RunView:
     _set(view.tasks, _COUNTS, data["tasks"])
     view.timeline.extend(TimelineEntry(*entry) for entry in data["timeline"])
     for graph in data["graphs"]:
-        _restore_graph(view, graph)
+        _restore_graph(view, view.totals.graph(graph["prefix"]), graph)
+    for graph in data["inside"]:
+        _restore_graph(view, view.totals.inner_graph(graph["prefix"][:-1]), graph)
     for held, tasks in ((view.open, data["open"]), (view.failed, data["failed"])):
         for task in tasks:
             restored = _restored_task(view, task)
@@ -89,6 +94,10 @@ def restored_view(definition: Definition, data: dict[str, Any]) -> RunView:
     for task_id, key, live in data["inner"]:
         inner = {number: InnerStep(by_name[name], at, depth) for number, name, at, depth in live}
         view.inner_steps.live[task_id, key] = inner
+    for task_id, key, running, failed, idle in data["places"]:
+        place = view.inner_steps.places[task_id, key] = InnerPlace()
+        place.running = {number: Running(name, since) for number, name, since in running}
+        place.failed, place.idle = [(name, message) for name, message in failed], idle
     view.restore_counts(letters=data["letters"], answers_simulated=data["simulated"])
     approvals = data["approvals"]
     view.approvals.approved, view.approvals.ways = approvals["approved"], approvals["ways"]
@@ -128,8 +137,12 @@ def _graph(graph: GraphTotals) -> dict[str, Data]:
     return {"prefix": graph.prefix, "opened": graph.opened, "agents": agents}
 
 
-def _restore_graph(view: RunView, data: dict[str, Any]) -> None:
-    graph = view.totals.graph(data["prefix"])
+def _place(key: tuple[str, str], place: InnerPlace) -> list[Data]:
+    running: list[Data] = [[number, *one] for number, one in place.running.items()]
+    return [*key, running, [list(one) for one in place.failed], place.idle]
+
+
+def _restore_graph(view: RunView, graph: GraphTotals, data: dict[str, Any]) -> None:
     graph.opened = data["opened"]
     for name, values, seconds, buckets in data["agents"]:
         totals = view.totals.agent(graph, name)

@@ -12,8 +12,12 @@ import pytest
 from agentdeck import Question, RunBlocked, Workflow, open_store
 from agentdeck.agents.frameworks.framework import Asked, CallInput, Ended, Result, Started, Text, Used
 from agentdeck.agents.inner_record import LONGEST, MOST
+from agentdeck.documents.document import plain
+from agentdeck.documents.step import Step
 from agentdeck.engine import launch
 from agentdeck.errors import UsageError
+from agentdeck.insight.step import place_of_failure, recorded_story
+from agentdeck.operations.step_page import page, step_document
 from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
 from agentdeck.views.inner_steps import MOST_NAMES, OTHERS
@@ -321,3 +325,32 @@ async def test_an_ending_without_a_result_is_an_error() -> None:
     result = await made.run(check=False)
     assert result.error is not None
     assert "ended without a result" in result.error.message
+
+
+async def test_the_page_and_the_document_of_a_step_show_what_was_inside(tmp_path: Path) -> None:
+    def play(given: CallInput) -> Iterator[Any]:
+        yield from list(two_levels(given))[:-1]
+        yield Started("d", "c", "tool", "tool", {"q": [1, 2]})
+        yield Ended("d", error="ValueError: no tea")
+        yield ValueError("no tea")
+
+    made, _ = workflow(play)
+    await made.run(db=tmp_path / "a.db", check=False)
+    reader = Reader(tmp_path / "a.db")
+    (row,) = reader.runs()
+    story = recorded_story(reader, row.run, "1", "review")
+    lines = [" ".join(line.split()) for line in page(story)]
+    assert "failed in check › tool: exception: ValueError: no tea" in lines
+    assert "4 inner steps, 1 failed" in lines
+    (tool,) = (at for at, line in enumerate(lines) if " tool failed after " in line)
+    assert lines[tool].endswith(" · ValueError: no tea")
+    assert lines[tool + 1] == 'in {"q": [1, 2]}'
+    (attempt,) = Step.model_validate(plain(step_document(story))).attempts
+    assert (attempt.inside, attempt.inner_count) == ("check › tool", 4)
+    assert [(one.name, one.parent, one.state) for one in attempt.inner] == [
+        ("write", 0, "done"), ("model∕x", 1, "done"), ("check", 0, "cancelled"), ("tool", 3, "failed")
+    ]  # fmt: skip
+    assert place_of_failure(reader, row.run, "1", "review") == "check › tool"
+    few = recorded_story(reader, row.run, "1", "review", inner=1)
+    assert "; the last 3 are shown; more: --inner 20000" in "\n".join(page(few))
+    reader.close()

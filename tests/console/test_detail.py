@@ -65,7 +65,7 @@ async def test_it_tells_what_was_asked_what_came_and_what_failed(records: RunRec
             ("second", ["✓ done", 'About ["a", "b"]', "#1 done after", "comment"]),
             ("bad", ["✗ failed", "exception: simulated failure", "#1 failed", "#2 failed", "retry after"]),
         ):
-            screen = StepDetail(partial(records.story, "1", step))
+            screen = StepDetail(records.story("1", step))
             await app.push_screen(screen)
             await until(pilot, partial(told, screen))
             text = page(screen)
@@ -77,7 +77,7 @@ async def test_it_tells_what_was_asked_what_came_and_what_failed(records: RunRec
 async def test_parts_fold_and_markdown_is_a_key_away(records: RunRecords) -> None:
     app = Shown(Static())
     async with app.run_test(size=(100, 40)) as pilot:
-        screen = StepDetail(partial(records.story, "1", "first"))
+        screen = StepDetail(records.story("1", "first"))
         await app.push_screen(screen)
         await until(pilot, partial(told, screen))
         await pilot.pause()
@@ -97,7 +97,7 @@ async def test_parts_fold_and_markdown_is_a_key_away(records: RunRecords) -> Non
 async def test_what_is_not_there_is_said(records: RunRecords) -> None:
     app = Shown(Static())
     async with app.run_test(size=(100, 40)) as pilot:
-        screen = StepDetail(partial(records.story, "1", "nobody"))
+        screen = StepDetail(records.story("1", "nobody"))
         await app.push_screen(screen)
         await until(pilot, lambda: "no step nobody" in page(screen))
 
@@ -114,7 +114,7 @@ async def test_a_pager_gets_the_words_of_the_headless_twin(
     app = Shown(Static())
     monkeypatch.setattr(app, "suspend", contextmanager(lambda: iter([None])))
     async with app.run_test(size=(100, 40)) as pilot:
-        screen = StepDetail(partial(records.story, "1", "second"))
+        screen = StepDetail(records.story("1", "second"))
         await app.push_screen(screen)
         await until(pilot, partial(told, screen))
         await pilot.press("p")

@@ -95,7 +95,7 @@ async def test_every_step_told_whole(evil: Path, step: str) -> None:
     async with app.run_test(size=(100, 40)) as pilot:
         screen = await opened(pilot, app)
         task = max((row.task for row in screen.view.recent), key=len)
-        detail = StepDetail(lambda: screen.controls.records.story(task, step))
+        detail = StepDetail(screen.controls.records.story(task, step))
         await app.push_screen(detail)
         await until(pilot, lambda: detail.story is not None)
         for key in ("end", "home", "m", "end"):

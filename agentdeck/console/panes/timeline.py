@@ -148,7 +148,7 @@ class TimelinePane(LineWidget):
                 self._known = known
                 self._folded = task_timeline(self._events[:number], name)
                 rows = update_rows(self._folded, task) if task else self._folded
-                asking = {step.agent.name.rpartition("/")[2] for step in steps if step.agent.asks}
+                asking = {step.key for step in steps if step.display_state == "asking"}
                 self._rows = mark_asking(rows, asking)
                 self._critical = critical_steps(self._rows, self._needs)
                 self._names = [row.step for row in self._rows]

@@ -44,7 +44,7 @@ class HistoryActions:
         if task and step:
             from agentdeck.console.step_detail import StepDetail
 
-            self._run.screen.app.push_screen(StepDetail(partial(self._run.records.story, task, step)))
+            self._run.screen.app.push_screen(StepDetail(self._run.records.story(task, step)))
         else:
             self._run.panes.show("timeline" if task else "log")
 

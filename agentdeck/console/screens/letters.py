@@ -26,6 +26,7 @@ from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.letters import Letter
 from agentdeck.store.reader import LogLine, Reader
 from agentdeck.terminal_text import clean
+from agentdeck.views.inner_place import inside
 from agentdeck.workflow.model import Definition
 
 AGAIN = 1.0
@@ -184,15 +185,18 @@ class LettersScreen(SizedScreen):
             self.run_worker(self._add_log(letter), name="log", group="log", exclusive=True)
 
     async def _add_log(self, letter: Letter) -> None:
-        """Add the step's log to the page on its letter."""
+        """Add to the page on a letter where inside its attempt the step failed, and its log."""
+        from agentdeck.insight.step import place_of_failure
+
         try:
+            place = await self._store.read(place_of_failure, letter.run, letter.task, letter.step)
             lines = await self._store.read(
                 Reader.logs, letter.run, agent=letter.step, task=letter.task, tail=LINES
             )
         except AgentdeckError:
             return
         if letter.id == self._shown and self.query(OutlineView):
-            self.query_one(OutlineView).show(page(letter, lines))
+            self.query_one(OutlineView).show(page(letter, lines, place))
 
     # Actions -------------------------------------------------------------------------------------------------
 
@@ -210,7 +214,7 @@ class LettersScreen(SizedScreen):
             from agentdeck.console.step_detail import StepDetail
 
             records = RunRecords(self.console_app.db, letter.run)
-            self.app.push_screen(StepDetail(partial(records.story, letter.task, letter.step)))
+            self.app.push_screen(StepDetail(records.story(letter.task, letter.step)))
 
     def action_back(self) -> None:
         if self.has_class("reading"):
@@ -344,14 +348,14 @@ class LettersScreen(SizedScreen):
             ask(self, question, lambda why: self._start("drop", letters, "--why", why))
 
 
-def page(letter: Letter, lines: Sequence[LogLine] = ()) -> list[OutlineItem]:
-    """The page on a letter: the error, then the inputs, then the log."""
+def page(letter: Letter, lines: Sequence[LogLine] = (), place: str = "") -> list[OutlineItem]:
+    """The page on a letter: the error, with the place inside the attempt, then the inputs, then the log."""
     fault = letter.fault
     items = [
         OutlineItem(f"{letter.step} of task {letter.task}", "title"),
         OutlineItem(f"run {letter.run}   dead letter {letter.id}   {moment(letter.at)}", "dim"),
         OutlineItem(),
-        OutlineItem(fault.message.partition("\n")[0], "bad", 0, f"{fault.kind}: "),
+        OutlineItem(fault.message.partition("\n")[0], "bad", 0, inside(place, f"{fault.kind}: ")),
     ]
     if fault.clock:
         items.append(OutlineItem(f"the {fault.clock} timeout expired", "warn"))

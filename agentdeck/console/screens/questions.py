@@ -142,9 +142,7 @@ class QuestionsScreen(SizedScreen):
                 f"its question is not recorded; answer with: {clean(question.command)}", severity="warning"
             )
         elif self.is_active:
-            form = AnswerForm(
-                question.task, question.step, asks, partial(records.story, question.task, question.step)
-            )
+            form = AnswerForm(question.task, question.step, asks, records.story(question.task, question.step))
             answer = partial(commands.answer, question.step, question.task)
             ask(self, form, lambda given: self.send_command(question.run, answer(given.approved, given.fields)))
 

@@ -282,7 +282,7 @@ class RunActions:
             command = f"agentdeck approve {self._run.state.run} {step} yes|no --task {task}"
             self._run.warn(f"its question is not recorded; answer with: {command}")
         elif self._run.screen.is_active:
-            form = AnswerForm(task, step, question, partial(self._run.records.story, task, step))
+            form = AnswerForm(task, step, question, self._run.records.story(task, step))
             answer = partial(commands.answer, step, task)
             ask(self._run.screen, form, lambda given: self._run.send(answer(given.approved, given.fields)))
 
