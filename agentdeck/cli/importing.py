@@ -32,6 +32,7 @@ def import_() -> None:
     \b
     Examples:
       agentdeck import crewai crews/research -o research.yaml
+      agentdeck import langgraph review.graph:graph -o review.yaml
 
     Exit codes: 0 imported, 2 usage, an invalid definition, or one that cannot be imported.
     """
@@ -52,6 +53,24 @@ def crewai(folder: str, out: str | None, force: bool) -> int:
     from agentdeck.operations.importing import import_crewai
 
     return _report(import_crewai(folder, out), out, force)
+
+
+@import_.command()
+@click.argument("graph", metavar="MODULE:NAME")
+@click.option("--run-code", is_flag=True, help="Import the module, instead of only reading it.")
+@_out_options
+def langgraph(graph: str, run_code: bool, out: str | None, force: bool) -> int:
+    """Import a LangGraph graph: each node becomes a step that calls it with the state that it would have. NAME is
+    a StateGraph, compiled or not, or a function that returns one. MODULE may also be a file.
+
+    \b
+    Examples:
+      agentdeck import langgraph review.graph:graph -o review.yaml
+      agentdeck import langgraph src/review/graph.py:make_graph --run-code
+    """
+    from agentdeck.operations.importing import import_langgraph
+
+    return _report(import_langgraph(graph, run_code, out), out, force)
 
 
 def _report(imported: Imported, out: str | None, force: bool) -> int:

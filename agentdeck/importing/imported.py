@@ -53,6 +53,7 @@ class ImportedWorkflow:
     shared: dict[str, dict[str, Data]] = field(default_factory=dict)
     agents: list[ImportedAgent] = field(default_factory=list)
     output: Data = None
+    defaults: dict[str, Data] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 

@@ -29,6 +29,8 @@ def workflow_text(found: ImportedWorkflow) -> str:
         root["about"] = _value(found.about)
     if found.inputs:
         root["inputs"] = _block({name: _value(spec) for name, spec in found.inputs.items()})
+    if found.defaults:
+        root["defaults"] = _value(found.defaults)
     shared = {}
     for name, keys in found.shared.items():
         shared[name] = _block({key: _value(value) for key, value in keys.items()})

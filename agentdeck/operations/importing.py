@@ -25,6 +25,13 @@ def import_crewai(target: str, out: str | None) -> Imported:
     return _written(*import_crewai(target, _models(_folder(out))), _folder(out))
 
 
+def import_langgraph(target: str, run_code: bool, out: str | None) -> Imported:
+    """The workflow of a LangGraph graph, whose module is imported only with `run_code`. Raises InvalidFile."""
+    from agentdeck.importing.langgraph import import_langgraph
+
+    return _written(*import_langgraph(target, run_code), _folder(out))
+
+
 def _written(workflow: ImportedWorkflow, findings: Findings, folder: Path) -> Imported:
     from agentdeck.importing.workflow_text import faults_of, workflow_text
 

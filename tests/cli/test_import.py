@@ -51,12 +51,44 @@ def test_a_file_is_replaced_only_with_force(deck: Deck) -> None:
         (["crewai", CREWS / "recruitment", "-o", "."], "-o .: this is a folder; name a file in it"),
         (["crewai", CREWS / "recruitment", "-o", "no/where.yaml"], "-o no/where.yaml: No such file or directory"),
         (["crew", "x"], "No such command 'crew'"),
+        (["langgraph", "nowhere:graph"], "there is no module nowhere here"),
+        (["langgraph", "graph"], "write module:name, or FILE.py:name"),
     ],
 )
 def test_what_cannot_be_imported(deck: Deck, words: list[str | Path], said: str) -> None:
     done = deck("import", *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
+
+
+GRAPH = """
+import operator
+from typing import Annotated, TypedDict
+from langgraph.graph import START, StateGraph
+
+class State(TypedDict):
+    topic: str
+    log: Annotated[list, operator.add]
+
+def one(state):
+    return {"log": ["one " + state["topic"]]}
+
+def two(state):
+    return {"log": ["two"]}
+
+graph = StateGraph(State).add_node(one).add_node(two).add_edge(START, "one").add_edge("one", "two").compile()
+"""
+
+
+def test_a_graph_is_imported_checked_planned_and_run(deck: Deck) -> None:
+    deck.write("review.py", GRAPH)
+    done = deck("import", "langgraph", "review:graph", "-o", "review.yaml")
+    assert done.returncode == 0, done.stderr
+    assert deck("check", "review.yaml").stdout == "review.yaml: ok\n"
+    assert "critical path  one → two → state" in deck("plan", "review.yaml").stdout
+    ran = deck("run", "review.yaml", "-i", "topic=stoves")
+    assert json.loads(ran.stdout) == {"topic": "stoves", "log": ["one stoves", "two"]}
+    assert deck("import", "langgraph", "review:graph", "--run-code").returncode == 0
 
 
 def test_the_model_of_the_deck_is_named(deck: Deck) -> None:

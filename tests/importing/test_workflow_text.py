@@ -29,7 +29,7 @@ def test_what_is_written_is_read_back(text: str, data: object, notes: list[str])
         ImportedAgent("one", {"prompt": text, "with": data}, notes),
         ImportedAgent("two", {"prompt": "b"}, notes, shares="boss"),
     ]
-    found = ImportedWorkflow("name", text, {"x": "any"}, {"boss": {"system": text}}, agents, data, notes)
+    found = ImportedWorkflow("name", text, {"x": "any"}, {"boss": {"system": text}}, agents, data, {}, notes)
     read = read_text(workflow_text(found), "file")
     assert not read.issues
     wanted = {
