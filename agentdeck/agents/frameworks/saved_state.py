@@ -13,6 +13,8 @@ TABLE = "create table if not exists agentdeck_states (thread text primary key, s
 SAVE = "insert into agentdeck_states values (?, ?) on conflict (thread) do update set state = excluded.state"
 LOAD = "select state from agentdeck_states where thread = ?"
 
+DROP = "delete from agentdeck_states where thread = ?"
+
 
 async def save(given: CallInput, state: str) -> None:
     """Keep the state of this piece of work, in the place of an earlier one. It is on disk afterwards."""
@@ -29,6 +31,11 @@ async def load(given: CallInput) -> str:
         raise LookupError(what)
     state: str = rows[0][0]
     return state
+
+
+async def drop(given: CallInput) -> None:
+    """Forget the state of this piece of work."""
+    await given.in_thread(partial(_execute, given.checkpoints, DROP, (given.thread,)))
 
 
 def _execute(path: str, statement: str, values: tuple[str, ...]) -> list[tuple[str, ...]]:
