@@ -93,8 +93,8 @@ class EventSink(Protocol):
 
 
 class AttemptRunner:
-    """All attempts of a run, each in the worker that calls `begin`. `feed` takes the event that ends an attempt,
-    `lines` its log. `group`, which runs the waits for keys, is set before the first attempt."""
+    """All attempts of a run, each in the worker that calls `begin`. `end` takes the event that ends an attempt,
+    `feed` any other, `lines` its log. `group`, which runs the waits for keys, is set before the first attempt."""
 
     group: TaskGroup
 
@@ -104,6 +104,7 @@ class AttemptRunner:
         clock: Clock,
         runners: Runners,
         feed: EventSink,
+        end: Callable[[ev.AttemptEnd], None],
         lines: deque[LogLine],
         reuse: ResultReuse,
         reservations: CallReservations,
@@ -115,6 +116,7 @@ class AttemptRunner:
         self._clock = clock
         self._runners = runners
         self._feed = feed
+        self._end = end
         self._lines = lines
         self._reuse = reuse
         self._key_waiters = KeyWaiters(scheduler, clock, feed, reuse)
@@ -297,9 +299,9 @@ class AttemptRunner:
             self._feed(ev.AttemptAsked(at, *key, questions, outcome.usage), 1)
             self._open_steps.asked(key, questions)
         elif outcome.fault is None:
-            self._feed(ev.StepSucceeded(at, *key, outcome.output, outcome.usage, size, outcome.reused), 1)
+            self._end(ev.StepSucceeded(at, *key, outcome.output, outcome.usage, size, outcome.reused))
         else:
-            self._feed(ev.AttemptFailed(at, *key, outcome.fault, outcome.usage, size), 1)
+            self._end(ev.AttemptFailed(at, *key, outcome.fault, outcome.usage, size))
 
     @property
     def busy(self) -> bool:

@@ -2,7 +2,10 @@
 
 There is no central loop in the hot path. A worker that has finished an attempt passes its outcome to the
 scheduler itself, and takes its next attempt from what the scheduler answers; other workers are woken only when
-there are more. A worker is a task that lives as long as the run, so an attempt costs no task of its own."""
+there are more. A worker is a task that lives as long as the run, so an attempt costs no task of its own.
+
+Attempts that end in the same turn of the event loop, as those whose timers end at the same moment do, are handled
+together: what starts next is chosen among all that they release."""
 
 from __future__ import annotations
 
@@ -103,10 +106,20 @@ class Engine:
         self._postponed = 0  # the same, until the disk has caught up
         self._inbox: deque[ev.Event | ev.Signal] = deque()
         self._feeding = False
+        self._ends: list[ev.AttemptEnd] = []  # of this turn of the event loop
         self._lines: deque[LogLine] = deque()
         reuse = ResultReuse(storage, scheduler.state.run, clock)
         self.attempts = AttemptRunner(
-            scheduler, clock, runners, self.feed, self._lines, reuse, self.reservations, yes=yes, author=author
+            scheduler,
+            clock,
+            runners,
+            self.feed,
+            self._end_attempt,
+            self._lines,
+            reuse,
+            self.reservations,
+            yes=yes,
+            author=author,
         )
         self._timer = anyio.Event()
         self._timer_at = 0.0
@@ -144,6 +157,7 @@ class Engine:
     def cancel_workers(self) -> set[asyncio.Task[None]]:
         """Cancel the workers; returns those that have not ended yet, a set from which each is removed when it
         has."""
+        self._handle_ends()
         self.events.flush()
         for worker in self._workers:
             if not worker.cancelling():  # a second cancellation would take away the grace of the first
@@ -239,6 +253,8 @@ class Engine:
     def feed(self, event: ev.Event | ev.Signal, own: int = 0) -> None:
         """Have the scheduler handle one event, and carry out everything that follows from it. A worker that is
         free afterwards passes `own=1`."""
+        if self._ends:  # they come first, as they happened before
+            self._inbox.append(self._take_ends())
         self._inbox.append(event)
         if self._feeding:
             return
@@ -252,6 +268,27 @@ class Engine:
         self._hand_out(own)
         if self.scheduler.deadline < self._timer_at:
             self._timer.set()
+
+    def _end_attempt(self, event: ev.AttemptEnd) -> None:
+        """An attempt has ended in its worker. Where others run, it is handled after this turn of the loop."""
+        if len(self.scheduler.state.running) < 2:
+            self.feed(event, 1)
+            return
+        if not self._ends:
+            self._loop.call_soon(self._handle_ends)
+        self._ends.append(event)
+
+    def _handle_ends(self) -> None:
+        """Have the scheduler handle the attempts that have ended, unless that was done with another event."""
+        try:
+            if self._ends:
+                self.feed(self._take_ends())
+        except Exception as error:  # as one that a worker raises
+            self.stop(error)
+
+    def _take_ends(self) -> ev.Event | ev.Signal:
+        ends, self._ends = self._ends, []
+        return ends[0] if len(ends) == 1 else ev.Batch(ends[-1].at, tuple(ends))
 
     def _handle(self, event: ev.Event | ev.Signal) -> None:
         adaptive = self._adaptive
@@ -377,6 +414,10 @@ class Engine:
                 attempt = begin(starts.popleft(), worker)
                 if attempt is not None:
                     await attempt
+                if self._ends:
+                    self._woken += 1
+                    await asyncio.sleep(0)  # they are handled meanwhile
+                    self._woken -= 1
                 if self._active is not worker:  # another one has worked meanwhile, so the event loop had its turn
                     since = time.monotonic()
                 elif time.monotonic() - since > SLICE:

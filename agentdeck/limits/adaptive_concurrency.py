@@ -5,8 +5,9 @@ of successful calls adds one place; in the beginning, and after CLEAN windows in
 places away:
 
 - Refused calls (429, 503, 529). Each takes its own place away, all calls of one window at most half: the decrease
-  follows the share that is refused, as in DCTCP (Alizadeh and others). When each 429 took 30 % away, one per cent
-  of random 429s left a quarter of 64 places; a provider whose limit has fallen far refuses half and more.
+  follows the share that is refused, as in DCTCP (Alizadeh and others). Halving once per round trip, one per cent
+  of random 429s leaves a quarter of 64 places, and a limit that moves 68 to 89 % of the best fixed setting where
+  this finds 103 to 118 % (benchmarks/results.md). A provider whose limit has fallen far refuses half and more.
 - Slow answers: the time until the first text, or the time per output token, is twice as long as at best. As many
   places go as only wait, by Little's law, at most half. Total times are no measure: see `answer_speed`.
 

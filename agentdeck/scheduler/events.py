@@ -502,7 +502,8 @@ class DeferralEnded(NamedTuple):
 
 class Batch(NamedTuple):
     """Events that are all handled before anything is decided. Otherwise a run that has ended and is resumed for a
-    retry would end again before its first step is reopened."""
+    retry would end again before its first step is reopened, and of attempts that end together the first alone
+    would say what starts next."""
 
     at: float
     events: tuple[Event | Signal, ...]
@@ -584,6 +585,9 @@ Event: TypeAlias = (
     | StepWaited
     | Noted
 )
+#: How an attempt reports its end.
+AttemptEnd: TypeAlias = StepSucceeded | AttemptFailed
+
 Signal: TypeAlias = (
     TimerFired | Committed | CancelAsked | SkipAsked | DeferralEnded | Batch | Reserved | Refused | OutputRendered
 )

@@ -86,7 +86,7 @@ def test_calls_that_wait_for_their_first_token_are(tmp_path: Path, fakes: dict[s
     fakes["one"] = Streaming(6, very_different())  # type: ignore[assignment]
     played = Played(tmp_path, ASK, limits="concurrent: auto", tasks=300, workers=24)
     assert played.outcome.state == "done"
-    assert 5 <= min(found(played)) <= max(found(played)) <= 10, "what it answers at once, and few that wait"
+    assert 5 <= min(found(played)) <= max(found(played)) <= 12, "what it answers at once, and few that wait"
 
 
 def test_a_server_that_says_529_has_too_many(tmp_path: Path, fakes: dict[str, Fake]) -> None:

@@ -73,6 +73,24 @@ def test_the_order_takes_five_seconds_instead_of_seven_and_a_half() -> None:
     assert played.starts("confirm") == [4.0]
 
 
+@pytest.mark.parametrize("above", ["slow", "first, slow"])
+def test_of_what_steps_that_end_together_release_the_longest_paths_start_first(above: str) -> None:
+    """Handled alone, the end of `first` would start `short` at once, and `right` 1 s later. Which of two timers
+    of the same moment ends first depends on which was set first, and that on the needs `above` the last agent."""
+    definition = agents(
+        "first: { simulate: 1s }",
+        "second: { simulate: 1s }",
+        "slow: { simulate: 3s }",
+        "short: { simulate: 1s, needs: first }",
+        "left: { simulate: 5s, needs: second }",
+        "right: { simulate: 5s, needs: second }",
+        f"last: {{ simulate: 9s, needs: [{above}] }}",
+    )
+    played = Played(definition, workers=3)
+    assert played.starts("left") == played.starts("right") == [1.0]
+    assert played.starts("short") == [6.0]
+
+
 def test_a_thousand_orders_end_one_after_the_other() -> None:
     lines = (ROOT / "workflows" / "orders.jsonl").read_text().splitlines()
     definition = load(ROOT / "workflows" / "order.yaml").definition

@@ -22,6 +22,9 @@ from agentdeck.workflow.model import Agent, Budget, Data, Definition, Limits, Pr
 #: What the steps of a workflow share, where it has any that use something.
 RESOURCES = {"gpu": 2, "mem": 0.3}
 
+#: Those of the same moment are handled together, as the engine does.
+ATTEMPT_ENDS = (ev.StepSucceeded, ev.AttemptFailed)
+
 Plan = Callable[[ev.StepStarted], tuple[float, Fault | object]]
 
 
@@ -237,7 +240,12 @@ class Player:
             return True
         if self._ends and self._ends[0][0] <= due:
             self.now, _, event = heappop(self._ends)
-            self.send(event._replace(at=self.now))
+            together = [event._replace(at=self.now)]
+            while isinstance(event, ATTEMPT_ENDS) and self._ends and self._ends[0][0] == self.now:
+                if not isinstance(self._ends[0][2], ATTEMPT_ENDS):
+                    break
+                together.append(heappop(self._ends)[2]._replace(at=self.now))
+            self.send(together[0] if len(together) == 1 else ev.Batch(self.now, tuple(together)))
         elif due < float("inf"):
             self.now = max(self.now, due)
             self.send(ev.TimerFired(self.now))
