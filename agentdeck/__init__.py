@@ -7,7 +7,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from agentdeck.agents.python_runner import Context
+    from agentdeck.agents.function_call import Context
     from agentdeck.api.failures import RunBlocked, RunFailed
     from agentdeck.api.run import Run
     from agentdeck.api.store import Store, open_store

@@ -129,6 +129,7 @@ KINDS = {
     "budget": "the budget does not allow it",
     "rejected_by_person": "an operator rejected it",
     "lost": "the process that ran the attempt died",
+    "place": "the place where the step runs lost its attempts",
     "unknown": "the process died while a `once` step ran: it is unknown whether it took effect",
 }
 
@@ -171,6 +172,15 @@ class StepAsks(StepError):
     def __init__(self, questions: Sequence[dict[str, Any]], usage: Any = None) -> None:
         super().__init__("exception", f"asks: {questions[0]['text']}")
         self.questions = tuple(questions)
+        self.usage = usage
+
+
+class StepLost(StepError):
+    """What executed an attempt is gone: a process was killed, a worker of a cluster died. That says nothing of
+    the agent, so the attempt does not count as a try and is made again, a few times."""
+
+    def __init__(self, why: str, usage: Any = None) -> None:
+        super().__init__("place", why)
         self.usage = usage
 
 

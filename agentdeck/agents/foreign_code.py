@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import traceback
-from pathlib import Path
 from typing import Any
 
+from agentdeck.agents.agent_errors import step_error
 from agentdeck.agents.loop_interrupt import LoopBlocked, foreign
 from agentdeck.agents.plain_data import data_of
 from agentdeck.agents.verb import AttemptContext, Verb, VerbResult
-from agentdeck.errors import KINDS, Permanent, StepError, described
+from agentdeck.errors import StepError
 from agentdeck.providers.provider import count_fault
 from agentdeck.scheduler.events import Usage
 from agentdeck.workflow.model import Data
-
-HERE = str(Path(__file__).resolve().parents[1])
 
 
 class PluginVerb:
@@ -63,25 +60,3 @@ def contained(error: BaseException) -> BaseException:
         what = "never awaited, so no other step could run; make it a plain function (def)"
         return StepError("timeout", f"{what} (attempt timeout)", clock="attempt")
     return step_error(error)
-
-
-def step_error(error: BaseException) -> StepError:
-    """An exception of an agent's own code as a StepError."""
-    if isinstance(error, StepError):
-        if error.fault.kind in KINDS:
-            return error
-        return StepError("exception", f"StepError of the unknown kind {error.fault.kind!r:.60}: {error}")
-    if isinstance(error, Permanent):
-        made = StepError("permanent", str(error) or "permanent", detail=_trace(error))
-    else:
-        what = described(error) if isinstance(error, Exception) else f"raised {described(error)}"
-        made = StepError("exception", what, detail=_trace(error))
-    made.exception = error
-    return made
-
-
-def _trace(error: BaseException) -> str:
-    """The traceback, from the first frame outside of agentdeck."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(HERE)]
-    lines = [*traceback.format_list(frames[-20:]), *traceback.format_exception_only(error)]
-    return "".join(lines)[-8000:]

@@ -3,29 +3,21 @@ used."""
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from agentdeck.agents.attempt_usage import sum_of
 from agentdeck.agents.frameworks.framework import Ended, Started, Text, Used
-from agentdeck.agents.plain_data import to_data
+from agentdeck.agents.plain_data import LONGEST_EXCERPT, excerpt
 from agentdeck.agents.prompt_log import TextLog
 from agentdeck.agents.verb import AttemptContext
-from agentdeck.errors import Fault, StepError
+from agentdeck.errors import Fault
 from agentdeck.scheduler.events import InnerEnded, InnerStarted, Usage
-from agentdeck.workflow.json_text import room_left
-from agentdeck.workflow.model import Data
 
 #: Inner steps of one attempt that are recorded; of the others, only what they used counts.
 MOST = 20_000
-#: Characters of an input or output that are recorded.
-LONGEST = 2_000
 LONGEST_NAME = 80
-_SHORT = reprlib.Repr()
-_SHORT.maxlevel, _SHORT.maxdict, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxset = 4, 16, 16, 16, 16
-_SHORT.maxstring, _SHORT.maxother = 400, 400
 
 #: The price of an answer of a model in dollars: its name, tokens in, tokens out, tokens in from the cache.
 PriceOf = Callable[[str, int | None, int | None, int | None], float | None]
@@ -119,7 +111,7 @@ class InnerRecord:
         if inner.text is not None:
             inner.text.close()
         if inner.number <= MOST:
-            error = str(event.error)[:LONGEST]
+            error = str(event.error)[:LONGEST_EXCERPT]
             fault = Fault("exception", error) if error else None
             output = None if error else excerpt(event.output)
             self._work.record(InnerEnded, inner.number, output, fault, sum_of(inner.used, ""))
@@ -134,21 +126,6 @@ class _Prefixed:
 
     def __call__(self, text: str) -> None:
         self._log("\n".join(f"{self._name}: {line}" for line in text.split("\n")))
-
-
-def excerpt(value: Any) -> Data:
-    """The value if it is short plain data, else the beginning of it as text."""
-    if isinstance(value, str):
-        return value if len(value) <= LONGEST else f"{value[:LONGEST]}…"
-    if room_left(value, LONGEST) >= 0:
-        try:
-            return to_data(value)
-        except StepError:
-            pass
-    try:
-        return _SHORT.repr(value)[:LONGEST]
-    except Exception as error:
-        return f"<{type(value).__name__}: {type(error).__name__} in its repr>"
 
 
 def _sum(used: list[Usage]) -> Usage:

@@ -11,8 +11,9 @@ from typing import Any
 
 from agentdeck.agents.checkpoints import checkpoint_file
 from agentdeck.agents.frameworks.framework import Asked, CallInput, Framework, Result
-from agentdeck.agents.inner_record import InnerRecord, PriceOf, excerpt, no_price
-from agentdeck.agents.plain_data import to_data
+from agentdeck.agents.function_call import everything
+from agentdeck.agents.inner_record import InnerRecord, PriceOf, no_price
+from agentdeck.agents.plain_data import excerpt, to_data
 from agentdeck.agents.verb import AttemptContext, WorkflowContext
 from agentdeck.errors import StepAsks, StepError
 from agentdeck.workflow.model import Data
@@ -39,7 +40,7 @@ class ObjectCaller:
         async def in_thread(call: Callable[[], Any]) -> Any:
             return await self._in_thread(work, cancelled, call)
 
-        values = everything(work)
+        values = everything(work.scope, work.with_)
         given = CallInput(
             values, in_thread, thread_of(work, values), checkpoint_file(self._context).path, work.answers
         )
@@ -57,12 +58,6 @@ class ObjectCaller:
         if asked:
             raise StepAsks([_question(one) for one in asked], record.usage())
         raise StepError("exception", f"{self._target} ended without a result")
-
-
-def everything(work: AttemptContext) -> dict[str, Any]:
-    """All that an object may read, as one mapping."""
-    scope = work.scope
-    return {**(scope.get("inputs") or {}), **(scope.get("needs") or {}), **work.with_}
 
 
 def thread_of(work: AttemptContext, values: dict[str, Any]) -> str:

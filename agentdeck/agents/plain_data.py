@@ -1,8 +1,12 @@
-"""Converts what an agent returned to plain data."""
+"""Converts what an agent returned to plain data.
+
+Imports nothing but the standard library and modules that do the same: it also runs in interpreters that do not
+have agentdeck's dependencies."""
 
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date, time
@@ -13,14 +17,17 @@ from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
-import anyio.to_thread
-
 from agentdeck.errors import StepError
 from agentdeck.workflow.json_text import DIGITS_PER_BIT, room_left
 from agentdeck.workflow.model import Data
 
 LARGEST = 16_000_000
 DEEPEST = 100
+#: Characters of an excerpt.
+LONGEST_EXCERPT = 2_000
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxdict, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxset = 4, 16, 16, 16, 16
+_SHORT.maxstring, _SHORT.maxother = 400, 400
 #: Smaller values are converted on the event loop, larger ones in a thread.
 SHORT = 16_000
 #: The largest number of keys and indices that name a place.
@@ -55,7 +62,24 @@ async def data_of(value: Any) -> Data:
     """`to_data` for an event loop: in a thread where the value is not short."""
     if is_short(value):
         return to_data(value)
-    return await anyio.to_thread.run_sync(to_data, value, abandon_on_cancel=True)
+    from anyio import to_thread
+
+    return await to_thread.run_sync(to_data, value, abandon_on_cancel=True)
+
+
+def excerpt(value: Any) -> Data:
+    """The value if it is short plain data, else the beginning of it as text."""
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST_EXCERPT else f"{value[:LONGEST_EXCERPT]}…"
+    if room_left(value, LONGEST_EXCERPT) >= 0:
+        try:
+            return to_data(value)
+        except StepError:
+            pass
+    try:
+        return _SHORT.repr(value)[:LONGEST_EXCERPT]
+    except Exception as error:
+        return f"<{type(value).__name__}: {type(error).__name__} in its repr>"
 
 
 class _NotPlain(Exception):

@@ -35,6 +35,7 @@ class PythonKind(AgentKind):
     heading = "modules"
     templates = ()
     reads_any_input = True
+    places = True
 
     def keys(self) -> type[FileModel]:
         from agentdeck.workflow.file_model import ABSENT, FileModel, FunctionName

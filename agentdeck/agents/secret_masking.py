@@ -8,7 +8,7 @@ import anyio.to_thread
 
 from agentdeck.agents.foreign_code import PluginVerb
 from agentdeck.agents.verb import AttemptContext, Verb, VerbResult, WorkflowContext
-from agentdeck.errors import AgentdeckError, Fault, StepAsks, StepError, described
+from agentdeck.errors import AgentdeckError, Fault, StepAsks, StepError, StepLost, described
 from agentdeck.plugins import PLUGIN_ERRORS, is_built_in
 from agentdeck.providers.keys import KeyStore
 from agentdeck.workflow.agent_kind import kind_of
@@ -32,6 +32,11 @@ def runner(agent: Agent, context: WorkflowContext) -> Verb:
         if not callable(getattr(verb, "run", None)):
             raise StepError("setup", f"the runner of {agent.name} has no run(work)")
         verb = PluginVerb(verb)
+    return masked(verb, context)
+
+
+def masked(verb: Verb, context: WorkflowContext) -> Verb:
+    """The verb, without any secret of the run in what it logs and gives."""
     return SecretMaskingVerb(verb, context.keys) if context.keys.has_secrets else verb
 
 
@@ -53,6 +58,8 @@ class SecretMaskingVerb:
             answer = await self._verb.run(work)
         except StepAsks as asks:
             raise StepAsks([self._keys.hide_data(one) for one in asks.questions], asks.usage) from None
+        except StepLost as lost:
+            raise StepLost(hide(str(lost)), lost.usage) from None
         except StepError as error:
             fault = error.fault
             hidden = StepError(fault.kind, hide(fault.message))

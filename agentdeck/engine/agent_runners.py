@@ -33,14 +33,14 @@ class AgentRunners:
         self._deck = deck
         self._children = children
         self._keys = KeyStore(secrets=deck.secrets)
-        self._places = Places()
+        self._places = Places(deck)
         self._made: dict[Program, WorkflowContext] = {}
         self._closing: list[Closer] = []
         #: Called with the rate limits in a provider's headers; set before the first context is made.
         self.record_headers: Callable[[str, RateHeaders], None]
 
     def runner(self, program: Program, agent: Agent) -> Verb:
-        return self._places.find().prepare(agent, self._context(program))
+        return self._places.find(agent.place).prepare(agent, self._context(program))
 
     def retry_rule(self, program: Program, agent: Agent) -> RetryRule | None:
         context = self._context(program)

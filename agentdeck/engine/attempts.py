@@ -25,7 +25,7 @@ from agentdeck.engine.reservation import Reservation
 from agentdeck.engine.reservations import CallReservations
 from agentdeck.engine.result_reuse import Deferred, ResultReuse
 from agentdeck.engine.retry_rule import AttemptId, RetryRule
-from agentdeck.errors import AgentdeckError, Fault, StepAsks, StepError
+from agentdeck.errors import AgentdeckError, Fault, StepAsks, StepError, StepLost
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.program import Program, Rule
@@ -69,7 +69,7 @@ class PreparedAgent:
 class _Outcome:
     """How an attempt ended. `usage` includes all calls of the attempt; `own_usage` is that of the call that won,
     where there were two. `reused`: the result was recorded before, and no verb ran. `deferred`: another step
-    holds the key. `asks`: it has questions."""
+    holds the key. `asks`: it has questions. `lost`: its place has lost it."""
 
     call: Reservation | None
     output: Data = None
@@ -78,6 +78,7 @@ class _Outcome:
     reused: bool = False
     deferred: Deferred | None = None
     asks: StepAsks | None = None
+    lost: StepLost | None = None
     fault: Fault | None = None
 
     def fail(self, error: Exception, fault: Fault) -> None:
@@ -183,6 +184,8 @@ class AttemptRunner:
             outcome.deferred = deferred
         except StepAsks as asks:
             outcome.asks = asks
+        except StepLost as lost:
+            outcome.lost = lost
         except Exception as error:
             outcome.fail(error, fault_of(error, "expression"))
         finally:
@@ -251,7 +254,7 @@ class AttemptRunner:
         try:
             await self._run_verb(verb, context, step, agent, outcome)
             return
-        except (Deferred, StepAsks):
+        except (Deferred, StepAsks, StepLost):
             raise
         except Exception as caught:
             error = caught
@@ -298,6 +301,8 @@ class AttemptRunner:
             questions = outcome.asks.questions
             self._feed(ev.AttemptAsked(at, *key, questions, outcome.usage), 1)
             self._open_steps.asked(key, questions)
+        elif outcome.lost is not None:
+            self._feed(ev.AttemptLost(at, *key, outcome.usage, str(outcome.lost)), 1)
         elif outcome.fault is None:
             self._end(ev.StepSucceeded(at, *key, outcome.output, outcome.usage, size, outcome.reused))
         else:

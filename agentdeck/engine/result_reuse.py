@@ -17,7 +17,7 @@ from agentdeck.agents.template_rendering import render
 from agentdeck.agents.verb import AttemptContext, Verb, VerbResult
 from agentdeck.engine.clock import Clock
 from agentdeck.engine.run_storage import RunStorage
-from agentdeck.errors import StepError, StoreError
+from agentdeck.errors import StepError, StepLost, StoreError
 from agentdeck.store.fault_point import reach_fault_point
 from agentdeck.store.once import (
     Claim,
@@ -98,6 +98,11 @@ class ResultReuse:
         reach_fault_point("once.claimed")
         try:
             answer = await verb.run(work)
+        except StepLost:
+            # It may have taken effect before it was lost. The next attempt finds that this is unknown.
+            await self._release_key(key, lambda db: once_mark_unknown(db, key))
+            self.released()
+            raise
         except Exception:
             # The verb raised an error, which says that it had no effect.
             await self._release_key(key, lambda db: once_release(db, key, me))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
+from agentdeck.errors import Fault
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.budget_ladder import BudgetLadder
@@ -15,6 +17,9 @@ from agentdeck.scheduler.recorder import Recorder
 from agentdeck.scheduler.run_state import RunState
 from agentdeck.scheduler.state import DEFERRED, OPEN, READY, RUNNING, Step
 from agentdeck.scheduler.waits import POOL, WaitClock
+
+#: So often an attempt is made again that its place has lost.
+RESUBMITTED: Final = 3
 
 
 @dataclass(slots=True, eq=False)
@@ -85,6 +90,19 @@ class Attempts:
         step = self._live(event.task, event.step, event.attempt)
         if step is not None:
             self._failures.attempt_failed(step, event)
+
+    def lost(self, event: ev.AttemptLost) -> None:
+        """Make an attempt again that its place has lost, unless that has happened too often."""
+        step = self._live(event.task, event.step, event.attempt)
+        if step is None:
+            return
+        if step.losses < RESUBMITTED:
+            self._cancellation.end_calls(step, event.at, CALLER_ENDED)
+            self._recorder.record(event)
+            return
+        fault = Fault("place", f"{event.why}; this is the {step.losses + 1}th attempt that was lost")
+        failed = ev.AttemptFailed(event.at, event.task, event.step, event.attempt, fault, event.usage)
+        self._failures.attempt_failed(step, failed)
 
     def deferred(self, event: ev.AttemptDeferred) -> None:
         step = self._live(event.task, event.step, event.attempt)

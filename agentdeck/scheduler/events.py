@@ -241,13 +241,15 @@ class AttemptFailed(NamedTuple):
 
 
 class AttemptLost(NamedTuple):
-    """The process that executed the attempt died. It does not count as a try; its tokens are estimated."""
+    """What executed the attempt is gone. It does not count as a try; its tokens are estimated. `why` says what
+    its place has lost, and is empty where the engine's own process died."""
 
     at: float
     task: str
     step: str
     attempt: int
     usage: Usage | None = None
+    why: str = ""
 
 
 class AttemptDeferred(NamedTuple):

@@ -165,7 +165,7 @@ class Reopener:
             del task.extra[item.key]
         step.letter |= self._drop_nested(task.past, f"{task.id}/{step.key}")
         step.acting = step.rule
-        step.tries = step.tier_up = step.items_left = 0
+        step.tries = step.tier_up = step.items_left = step.losses = 0
         step.round = 1
         step.output = step.previous = step.fault = None
         step.questions = step.answers = None

@@ -79,6 +79,7 @@ class Scheduler:
             ev.ReservationGrew: attempts.reservation_grew,
             ev.StepSucceeded: attempts.succeeded,
             ev.AttemptFailed: attempts.failed,
+            ev.AttemptLost: attempts.lost,
             ev.AttemptDeferred: attempts.deferred,
             ev.AttemptAsked: attempts.asked,
             ev.InnerStarted: attempts.inner,

@@ -46,14 +46,15 @@ class Step:
     it waited before that; `wait_reason` is the reason that was recorded last, and since when it applies. `held`
     is what its attempt reserves of the budgets. `calls` are the open tasks that its attempt has called, by id;
     None before the first one. `end_seq` is the number of the event that ended the step last.
-    Queue entries with a ticket below `valid_from` predate a reopening and are stale. `questions` are those of its
+    `losses` counts the attempts that its place has lost. Queue entries with a ticket below `valid_from` predate a
+    reopening and are stale. `questions` are those of its
     last attempt that have no answer yet, `answers` those that have, by id.
     """
 
     __slots__ = (
         "absent", "acting", "answers", "arrivals", "arrived", "attempt", "backoff", "broken", "calls", "end_seq",
-        "fault", "group", "held", "item", "items", "items_left", "join_since", "key", "letter", "output",
-        "previous", "questions", "ready_at", "round", "rule", "started_at", "state", "task", "tier_up",
+        "fault", "group", "held", "item", "items", "items_left", "join_since", "key", "letter", "losses",
+        "output", "previous", "questions", "ready_at", "round", "rule", "started_at", "state", "task", "tier_up",
         "tolerated", "total_at", "tries", "until", "valid_from", "wait", "wait_reason",
     )  # fmt: skip
 
@@ -63,7 +64,7 @@ class Step:
         self.acting = rule
         self.key = key
         self.state = WAITING
-        self.attempt = self.tries = self.tier_up = 0
+        self.attempt = self.tries = self.tier_up = self.losses = 0
         self.round = 1
         self.arrived = self.absent = self.tolerated = self.broken = 0
         self.output: Data = None

@@ -175,6 +175,7 @@ class StepFold:
     def attempt_lost(self, event: ev.AttemptLost) -> None:
         step = self._state.step(event.task, event.step)
         self.release(step, event.usage)
+        step.losses += event.why != ""
         self._queue.requeue(step, event.at)
 
     def attempt_deferred(self, event: ev.AttemptDeferred) -> None:
@@ -211,14 +212,14 @@ class StepFold:
     def fell_back(self, event: ev.StepFellBack) -> None:
         step = self._state.step(event.task, event.step)
         step.acting = step.task.program.rules[step.task.program.index[event.agent]]
-        step.tries = 0
+        step.tries = step.losses = 0
         self._queue.requeue(step, event.at)
 
     def repeated(self, event: ev.StepRepeated) -> None:
         step = self._state.step(event.task, event.step)
         step.previous = step.output
         step.round = event.round
-        step.tries = 0
+        step.tries = step.losses = 0
         step.answers = None
         if step.arrivals:
             step.arrivals.pop(0)

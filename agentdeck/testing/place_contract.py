@@ -10,7 +10,7 @@ from typing import ClassVar
 import anyio
 import pytest
 
-from agentdeck.agents.python_runner import Context
+from agentdeck.agents.function_call import Context
 from agentdeck.agents.verb import AttemptContext, Verb, VerbResult, WorkflowContext
 from agentdeck.api.workflow import Workflow
 from agentdeck.errors import StepError

@@ -49,6 +49,10 @@ def _failed(e: ev.StepFailed) -> str | None:
     return e.fault.message + (" (tolerated)" if e.tolerated else "") if e.letter else None
 
 
+def _lost(e: ev.AttemptLost) -> str:
+    return f"attempt {e.attempt} was lost" + (f": {e.why}" if e.why else " with its process")
+
+
 #: The kind and the text of each event that is an entry. An event with the text None is none.
 _ENTRIES: dict[type, tuple[str, Callable[[Any], str | None]]] = {
     ev.RunStarted: ("forked", lambda e: f"reuses results of {e.origin}" + _by(e.who) if e.origin else None),
@@ -60,7 +64,7 @@ _ENTRIES: dict[type, tuple[str, Callable[[Any], str | None]]] = {
     ev.LimitChanged: ("limit", _limit),
     ev.TaskHurried: ("hurried", lambda e: "runs before all others" + _by(e.who)),
     ev.AttemptFailed: ("failure", lambda e: f"attempt {e.attempt}: {e.fault.message}"),
-    ev.AttemptLost: ("lost", lambda e: f"attempt {e.attempt} was lost with its process"),
+    ev.AttemptLost: ("lost", _lost),
     ev.AttemptDeferred: ("held", lambda e: e.why),
     ev.StepRetrying: ("retry", lambda e: f"retry in {max(0.0, e.until - e.at):.1f} s ({e.reason})"),
     ev.StepFellBack: ("fallback", lambda e: f"fallback to {e.agent}"),

@@ -70,6 +70,8 @@ class AgentKind:
     #: The keys below the verb that may hold secrets. Their values go to another program or server, and nowhere
     #: else: they are never recorded or shown. The fields of `work` have the same names.
     secrets: ClassVar[Sequence[str]] = ()
+    #: Whether its attempts can run at a place of the deck, in another process. Others run in the engine.
+    places: ClassVar[bool] = False
     #: Whether attempts get a `seed`, the same in every run.
     seeded: ClassVar[bool] = False
     #: Whether the agent may read inputs that no expression names. Without such agents, an input that nothing

@@ -79,7 +79,7 @@ def agent(name: str, given: Read, defaults: Read, needs: tuple[str, ...]) -> mod
         repeat=model.Repeat(**given["repeat"]) if "repeat" in given else None,
         output={key: type_(kind) for key, kind in given["output"].items()} if "output" in given else None,
         **_given(both, "max_parallel", "cache", "tier", "hedge", "priority"),
-        **_given(given, "about", "when", "each", "once", "expect", "spare", "uses"),
+        **_given(given, "about", "when", "each", "once", "expect", "spare", "uses", "place"),
     )
 
 

@@ -9,16 +9,17 @@ from agentdeck.errors import InvalidFile, Issue
 from agentdeck.workflow.code_check import check_code
 from agentdeck.workflow.deck import NAME, Deck, deck_for, load_deck
 from agentdeck.workflow.loader import Loaded, load
+from agentdeck.workflow.place_types import place_faults
 from agentdeck.workflow.secret_references import secret_uses
 from agentdeck.workflow.wording import likely_fix
+from agentdeck.workflow.yaml_source import read_file
 
 
 def check(path: Path | str) -> list[Issue]:
     """All faults and warnings, in the order of the file; empty for a file without any."""
     try:
         if Path(path).name == NAME:
-            load_deck(Path(path))
-            return []
+            return _of_deck(load_deck(Path(path)), path)
         loaded = load(path)
     except InvalidFile as error:
         return list(error.issues)
@@ -26,6 +27,15 @@ def check(path: Path | str) -> list[Issue]:
     issues = check_code(loaded.definition, folder, loaded.functions, loaded.positions, str(path))
     issues += _against_deck(loaded, folder, str(path))
     return sorted([*loaded.warnings, *issues], key=lambda issue: issue[:3])
+
+
+def _of_deck(deck: Deck, path: Path | str) -> list[Issue]:
+    """Faults of places, which only show when they are used."""
+    source = read_file(Path(path))
+    for name, place in deck.places.items():
+        for key, what, fix in place_faults(place):
+            source.fault(("places", name, key), what, fix)
+    return source.issues
 
 
 def _against_deck(loaded: Loaded, folder: Path, file: str) -> list[Issue]:

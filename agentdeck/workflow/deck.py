@@ -13,6 +13,8 @@ from agentdeck.workflow.model import Data, ProviderLimits
 from agentdeck.workflow.wording import likely_fix
 from agentdeck.workflow.yaml_source import Path_, Source, as_map, read_file
 
+#: The place of agents that name none: the engine's own process.
+LOCAL = "local"
 #: The file name of every deck.
 NAME = "deck.yaml"
 WORKERS = 20
@@ -70,6 +72,18 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
+class DeckPlace:
+    """Where attempts run. `slots` is how many at once, None is not limited. Relative paths are looked up in
+    `folder`, that of the deck. `options` are the values of the keys that only its type has."""
+
+    name: str
+    type: str
+    slots: int | None = None
+    folder: Path = Path()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Deck:
     """Without a file, the simulated provider serves every tier. `workers` None is not set."""
 
@@ -80,6 +94,7 @@ class Deck:
     mcp: Mapping[str, McpServer] = field(default_factory=dict)
     file: Path | None = None
     secrets: Mapping[str, Secret] = field(default_factory=dict)
+    places: Mapping[str, DeckPlace] = field(default_factory=dict)
 
 
 _USE = re.compile(r"\$\{\s*secret\.(\w+)\s*\}")
@@ -124,6 +139,7 @@ def load_deck(path: Path) -> Deck:
         of("mcp", lambda given: McpServer(**{**given, "command": tuple(given.get("command", ()))})),
         path,
         of("secrets", lambda given: _secret(given, path.parent)),
+        {name: _place(name, given, path.parent) for name, given in read.get("places", {}).items()},
     )
 
 
@@ -131,6 +147,11 @@ def _secret(given: Mapping[str, Any], folder: Path) -> Secret:
     """A secret; a relative file is looked up in the folder of the deck."""
     file = str(folder / Path(given["file"]).expanduser()) if "file" in given else None
     return Secret(given.get("env"), tuple(given.get("command", ())), file)
+
+
+def _place(name: str, given: Mapping[str, Any], folder: Path) -> DeckPlace:
+    options = {key: value for key, value in given.items() if key not in ("type", "slots")}
+    return DeckPlace(name, given["type"], given.get("slots"), folder.resolve(), options)
 
 
 def _provider(given: Mapping[str, Any]) -> Provider:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import (
     AfterValidator,
@@ -19,7 +21,8 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from agentdeck.plugins import PluginError
-from agentdeck.workflow import file_model, units
+from agentdeck.workflow import file_model, place_types, provider_types, units
+from agentdeck.workflow.deck import LOCAL
 from agentdeck.workflow.file_model import (
     ABSENT,
     AnyText,
@@ -35,7 +38,6 @@ from agentdeck.workflow.file_model import (
     fault,
 )
 from agentdeck.workflow.model import Rate
-from agentdeck.workflow.provider_types import spec_of, type_names
 from agentdeck.workflow.wording import did_you_mean
 from agentdeck.workflow.yaml_source import INVALID
 
@@ -93,19 +95,30 @@ class KeyCommand(FileModel):
     command: Annotated[list[Text], Field(min_length=1)]
 
 
-def _check_type(name: str) -> str:
-    known = type_names()
-    if name not in known:
-        raise fault(f"{name!r} is not one of {', '.join(known)}", did_you_mean(name, known, ""))
-    try:
-        spec_of(name)
-    except PluginError as error:
-        raise fault(f"the type {name} does not load: {error}", "see agentdeck plugins") from None
-    return name
+class Types(NamedTuple):
+    """The types that something in the deck can have, each a plugin: their names, and the model of each."""
+
+    names: Callable[[], tuple[str, ...]]
+    spec_of: Callable[[str], type[FileModel]]
+
+    def check(self, name: str) -> str:
+        known = self.names()
+        if name not in known:
+            raise fault(f"{name!r} is not one of {', '.join(known)}", did_you_mean(name, known, ""))
+        try:
+            self.spec_of(name)
+        except PluginError as error:
+            raise fault(f"the type {name} does not load: {error}", "see agentdeck plugins") from None
+        return name
 
 
+PROVIDERS = Types(provider_types.type_names, provider_types.spec_of)
+PLACES = Types(place_types.type_names, place_types.spec_of)
 ProviderTypeName = Annotated[
-    str, Field(strict=True), AfterValidator(_check_type), WithJsonSchema({"type": "string"})
+    str, Field(strict=True), AfterValidator(PROVIDERS.check), WithJsonSchema({"type": "string"})
+]
+PlaceTypeName = Annotated[
+    str, Field(strict=True), AfterValidator(PLACES.check), WithJsonSchema({"type": "string"})
 ]
 
 
@@ -121,14 +134,32 @@ class ProviderSpec(FileModel):
     max_retry_after: file_model.Duration = ABSENT
 
 
-class _UnknownTypeSpec(ProviderSpec):
+class _UnknownProviderSpec(ProviderSpec):
     """A provider whose type is not known, so that its other keys are not either."""
 
     model_config = ConfigDict(extra="allow")
 
 
-class ByProviderType:
-    """Annotates a provider: it is validated with the model of its type."""
+class PlaceSpec(FileModel):
+    """A place where attempts run. A type of places with keys of its own adds them in a subclass."""
+
+    type: PlaceTypeName
+    slots: Workers = ABSENT
+
+
+class _UnknownPlaceSpec(PlaceSpec):
+    """A place whose type is not known, so that its other keys are not either."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+@dataclass(frozen=True, slots=True)
+class ByTypeName:
+    """Annotates something that has a type: it is validated with the model of its type, or with that for an
+    `unknown` one."""
+
+    types: Types
+    unknown: type[FileModel]
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_wrap_validator_function(self._validate, handler(source))
@@ -138,16 +169,16 @@ class ByProviderType:
         if not isinstance(name, str):
             return handler(value)
         try:
-            model = spec_of(name)
+            model = self.types.spec_of(name)
         except (KeyError, PluginError):
-            model = _UnknownTypeSpec
+            model = self.unknown
         return model.model_validate(value)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
         found = []
-        for name in type_names():
+        for name in self.types.names():
             try:
-                model = spec_of(name)
+                model = self.types.spec_of(name)
             except PluginError:
                 continue
             of_type = {"properties": {"type": {"const": name}}}
@@ -200,15 +231,23 @@ class DeckLimitsSpec(FileModel):
 SecretName = Annotated[str, file_model.name_check("a secret", pattern=SECRET_NAME)]
 
 
+PlaceName = Annotated[str, file_model.name_check("a place", (LOCAL,), "is the engine's own process")]
+
+
 class DeckFile(FileModel):
     """A deck."""
 
     agentdeck: Annotated[int, Field(strict=True, ge=1, le=1), file_model.WHOLE]
     limits: DeckLimitsSpec = ABSENT
-    providers: Annotated[dict[str, Annotated[ProviderSpec, ByProviderType()]], Table()] = ABSENT
+    providers: Annotated[
+        dict[str, Annotated[ProviderSpec, ByTypeName(PROVIDERS, _UnknownProviderSpec)]], Table()
+    ] = ABSENT
     models: Annotated[dict[str, ModelSpec], Table()] = ABSENT
     tiers: Annotated[
         dict[str, Annotated[list[Text], Field(min_length=1), file_model.ONE_OR_MANY]], Table()
     ] = ABSENT  # fmt: skip
     mcp: Annotated[dict[str, McpServerSpec], Table()] = ABSENT
+    places: Annotated[
+        dict[PlaceName, Annotated[PlaceSpec, ByTypeName(PLACES, _UnknownPlaceSpec)]], Table()
+    ] = ABSENT  # fmt: skip
     secrets: Annotated[dict[SecretName, SecretSpec], Table(pattern=f"^{SECRET_NAME}$")] = ABSENT

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from agentdeck.workflow import graph
 from agentdeck.workflow.agent_kind import AgentInFile, file_kinds, key_names, kinds_in
+from agentdeck.workflow.deck import LOCAL
 from agentdeck.workflow.expression_types import check_types
 from agentdeck.workflow.references import Found, Reference, expressions_in, in_expression, references
 from agentdeck.workflow.secret_references import check_secrets
@@ -72,6 +73,7 @@ class _GraphCheck:
             self._check_join(name, agent)
             self._check_fallback(name, agent)
             self._check_uses(name, agent)
+            self._check_place(name, agent)
             for kind in kinds_in(agent):
                 if not has_invalid([agent.get(key) for key in key_names(kind.verb)]):
                     kind.check(self._agent_in_file(name))
@@ -268,6 +270,16 @@ class _GraphCheck:
             elif isinstance(amount, int | float) and isinstance(limit, int | float) and amount > limit:
                 what = f"{name} uses {amount} of {resource}, and its limit is {limit}: it could never start"
                 self.fault(name, at, what, f"raise limits.{resource}, or use less")
+
+    def _check_place(self, name: str, agent: Read) -> None:
+        """Whether what an agent does can run at another place than the engine."""
+        if agent.get("place", LOCAL) in (LOCAL, INVALID):
+            return
+        for kind in kinds_in(agent):
+            if not kind.places:
+                can = ", ".join(verb for verb, one in file_kinds().items() if one.places)
+                what = f"{kind.verb} agents run in the engine; only {can} agents can have a place"
+                self.fault(name, ("place",), what, "remove place", key=True)
 
     # Warnings --------------------------------------------------------------------------------------------
 

@@ -296,7 +296,8 @@ PRIORITIES = {"high": -1, "normal": 0, "low": 1}
 @dataclass(frozen=True, slots=True)
 class Agent:
     """A node of the graph. `needs` is complete: what was inferred from references is already in it. `uses` is
-    what each of its attempts takes of the shared resources, by name."""
+    what each of its attempts takes of the shared resources, by name. `place` is where they run, a place of the
+    deck; `local` is the engine's own process."""
 
     name: str
     does: Work
@@ -320,7 +321,8 @@ class Agent:
     tier: str | None = None
     hedge: str | None = None
     uses: Mapping[str, float] = field(default_factory=dict)
-    later_fields: ClassVar[Mapping[str, Data]] = {"uses": {}}
+    place: str = "local"
+    later_fields: ClassVar[Mapping[str, Data]] = {"uses": {}, "place": "local"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,7 @@ class AgentKeys(Defaults):
     expect: file_model.Expression = ABSENT
     spare: Flag = ABSENT
     uses: Annotated[dict[ResourceName, file_model.Amount], Table(pattern=_RESOURCES, least=1)] = ABSENT
+    place: Text = ABSENT
 
 
 # Limits and budgets --------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ import pytest
 
 from agentdeck import Question, RunBlocked, Workflow, open_store
 from agentdeck.agents.frameworks.framework import Asked, CallInput, Ended, Result, Started, Text, Used
-from agentdeck.agents.inner_record import LONGEST, MOST
+from agentdeck.agents.inner_record import MOST
+from agentdeck.agents.plain_data import LONGEST_EXCERPT
 from agentdeck.documents.document import plain
 from agentdeck.documents.step import Step
 from agentdeck.engine import launch
@@ -149,8 +150,8 @@ async def test_large_values_and_too_many_steps_are_cut(tmp_path: Path, monkeypat
     await made.run(db=tmp_path / "a.db")
     run = Recorded(made, tmp_path / "a.db")
     assert len(run.of(ev.InnerStarted)) == len(run.of(ev.InnerEnded)) == 50
-    assert all(len(one.inputs) == LONGEST + 1 for one in run.of(ev.InnerStarted))
-    assert all(len(one.output) <= LONGEST for one in run.of(ev.InnerEnded))
+    assert all(len(one.inputs) == LONGEST_EXCERPT + 1 for one in run.of(ev.InnerStarted))
+    assert all(len(one.output) <= LONGEST_EXCERPT for one in run.of(ev.InnerEnded))
     assert run.lines[-1] == "… 10 more inner steps are not recorded"
     assert MOST > 10_000
 

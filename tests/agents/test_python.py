@@ -15,9 +15,10 @@ from typing import Any
 import anyio
 import pytest
 
+from agentdeck.agents.function_call import Context
 from agentdeck.agents.output_capture import capture
 from agentdeck.agents.python import Python
-from agentdeck.agents.python_runner import Context, PythonVerb
+from agentdeck.agents.python_runner import PythonVerb
 from agentdeck.agents.verb import AttemptContext, WorkflowContext
 from agentdeck.errors import Fault, Permanent, StepError, UsageError
 from agentdeck.workflow.model import Agent, Definition

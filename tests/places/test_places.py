@@ -97,9 +97,12 @@ async def test_a_place_of_another_package_executes_attempts_and_is_closed(acme: 
 @pytest.mark.parametrize(
     ("name", "what"),
     [
-        ("elsewere", "there is no place elsewere; there are local, elsewhere, list, missing, unfinished"),
+        (
+            "elsewere",
+            "there is no place elsewere; there are local, process, elsewhere, list, missing",
+        ),
         ("missing", r"the place missing does not load: acme 1\.0 \(acme_places:Nowhere\): AttributeError"),
-        ("unfinished", "Can't instantiate abstract class Unfinished"),
+        ("unfinished", "it has no prepare"),
         ("list", r"acme 1\.0 \(builtins:list\): it is not a subclass of agentdeck\.places\.place\.Place"),
     ],
 )

@@ -9,6 +9,8 @@ they are called, the framework: they also run in interpreters that do not have a
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -104,6 +106,11 @@ class Framework(ABC):
     #: Whether objects are only taken that no other framework recognises, and that are no functions.
     fallback: ClassVar[bool] = False
 
+    def alone(self, found: Any) -> bool:
+        """Whether a call of the object may block a thread, or must not run beside another call. In an interpreter
+        of its own it then has a process to itself, which can be ended."""
+        return False
+
     @abstractmethod
     def recognises(self, found: object) -> bool:
         """Whether the object belongs to this family. It looks at the object's own class and imports nothing:
@@ -114,6 +121,35 @@ class Framework(ABC):
         """Call the object once, and yield what happens inside, the result last. Exceptions of the object are
         raised as they are. A cancellation is honoured within a second: where the framework has a handle of its
         own that ends a call, it is used first."""
+
+
+def is_called_directly(found: object) -> bool:
+    """Whether this is a function, and no object that may belong to a framework."""
+    return inspect.isroutine(found) or inspect.isclass(found) or isinstance(found, functools.partial)
+
+
+def recognised(found: object, frameworks: Mapping[str, Framework]) -> Framework | None:
+    """Which of these frameworks, by name, calls an object; None for one that is called directly. Raises TypeError
+    for an object that cannot be called at all."""
+    known = [framework for framework in frameworks.values() if _recognises(framework, found)]
+    for framework in known:
+        if not framework.fallback:
+            return framework
+    if callable(found):
+        return None
+    if known:
+        return known[0]
+    raise TypeError(
+        f"a {type(found).__name__} cannot be called; name a function, or an object of a framework "
+        f"(known are {', '.join(frameworks)})"
+    )
+
+
+def _recognises(framework: Framework, found: object) -> bool:
+    try:
+        return framework.recognises(found)
+    except Exception:  # an attribute of the object raises, or the framework's own code: others may know it
+        return False
 
 
 def is_from(found: object, package: str) -> bool:

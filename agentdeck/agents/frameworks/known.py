@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
 from agentdeck import plugins
-from agentdeck.agents.frameworks.framework import Framework
+from agentdeck.agents.frameworks.framework import Framework, is_called_directly, recognised
 from agentdeck.plugins import Loaded, PluginError
 
 
 def framework_of(found: object) -> Framework | None:
     """The framework that calls this object; None for a function, and what else is called directly. Raises
     TypeError for an object that cannot be called at all."""
-    if inspect.isroutine(found) or inspect.isclass(found) or isinstance(found, functools.partial):
+    if is_called_directly(found):
         return None
-    known = [framework for framework in frameworks() if _recognises(framework, found)]
-    for framework in known:
-        if not framework.fallback:
-            return framework
-    if callable(found):
-        return None
-    if known:
-        return known[0]
-    raise TypeError(
-        f"a {type(found).__name__} cannot be called; name a function, or an object of a framework "
-        f"(known are {', '.join(plugins.names('frameworks'))})"
-    )
-
-
-def _recognises(framework: Framework, found: object) -> bool:
-    try:
-        return framework.recognises(found)
-    except Exception:  # an attribute of the object raises, or the framework's own code: others may know it
-        return False
+    return recognised(found, loaded().objects)
 
 
 def frameworks() -> Iterable[Framework]:

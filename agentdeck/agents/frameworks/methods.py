@@ -21,6 +21,9 @@ class ObjectsWithMethods(Framework):
     def recognises(self, found: object) -> bool:
         return _method(found) is not None
 
+    def alone(self, found: Any) -> bool:
+        return not inspect.iscoroutinefunction(_method(found))
+
     async def call(self, found: Any, given: CallInput) -> AsyncGenerator[InnerEvent, None]:
         method = _method(found)
         if inspect.iscoroutinefunction(method):
