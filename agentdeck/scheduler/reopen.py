@@ -171,7 +171,7 @@ class Reopener:
         step.questions = step.answers = None
         step.until = step.join_since = step.total_at = None
         step.ready_at = 0.0
-        step.wait = step.backoff = step.items = step.arrivals = None
+        step.wait = step.wait_reason = step.backoff = step.items = step.arrivals = None
         step.valid_from = self._queue.last_ticket + 1
         self._state.move(step, WAITING)
 

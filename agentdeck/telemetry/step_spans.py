@@ -35,7 +35,7 @@ class StepSpans:
             _start(task, step, event)
             yield from _waits(seq, task, step, event.at, change)
             return
-        if isinstance(event, ev.StepAnswered):
+        if isinstance(event, ev.StepAnswered) and APPROVAL in change.waits:
             yield _answer(seq, task, step, event, change)
         if change.outcome == "deferred":  # it did no work, and counts as no attempt
             step.attempts -= len(change.ended)
@@ -43,7 +43,7 @@ class StepSpans:
             for started in change.ended:
                 step.worked += max(0.0, event.at - started.at)
                 yield from self._attempts.spans(task, step, started, event, change.outcome)
-        if change.ended:
+        if change.ended or APPROVAL in change.waits:
             step.idle = event.at
         else:
             yield from _waits(seq, task, step, event.at, change)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 from agentdeck.agents.python import Python
 from agentdeck.errors import Fault
@@ -14,6 +15,7 @@ from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.budget_accounts import BudgetAccounts
 from agentdeck.scheduler.fold import Fold, rebuild_task
 from agentdeck.scheduler.program import Program
+from agentdeck.scheduler.questions import current
 from agentdeck.scheduler.run_state import RunState
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import DONE, ENDED, OPEN, RUNNING, AllTasks, Step, root_of
@@ -25,7 +27,7 @@ RESOURCES = {"gpu": 2, "mem": 0.3}
 #: Those of the same moment are handled together, as the engine does.
 ATTEMPT_ENDS = (ev.StepSucceeded, ev.AttemptFailed)
 
-Plan = Callable[[ev.StepStarted], tuple[float, Fault | object]]
+Plan = Callable[[ev.StepStarted], tuple[float, "Fault | Asks | object"]]
 
 
 def agent(name: str, *needs: str, **settings: object) -> Agent:
@@ -62,6 +64,16 @@ class Desk:
             return now + self.takes, ev.Refused(*where, full.reason, full.until, "p: all used up")
         self.window.put(action.ask, CallEntry(now, Amounts(), ended=now))
         return now + self.takes, ev.Reserved(*where, "m", self.tokens, self.tokens / 1000)
+
+
+class Asks(NamedTuple):
+    """The end of an attempt that has questions."""
+
+    questions: tuple[dict[str, Data], ...]
+
+
+def answer_to(at: float, task: str, step: str, question: dict[str, Data]) -> ev.StepAnswered:
+    return ev.StepAnswered(at, task, step, True, {"answer": 1}, "ada", question=str(question["id"]))
 
 
 class Player:
@@ -136,7 +148,9 @@ class Player:
                         self.log.append(recorded)
                         if isinstance(recorded, ev.StepReleased):
                             self.released.add((recorded.task, recorded.step))
-                        elif isinstance(recorded, ev.StepSucceeded | ev.StepDone | ev.StepAnswered):
+                        elif isinstance(recorded, ev.StepSucceeded | ev.StepDone) or (
+                            isinstance(recorded, ev.StepAnswered) and not recorded.question
+                        ):
                             self.ended_at[recorded.task, recorded.step] = len(self.log)
                     case act.StartAttempt(started=started):
                         self.asked.append(action)
@@ -202,13 +216,34 @@ class Player:
         length, end = self.plan(started)
         when = self.now + length
         ended: ev.Event
-        if isinstance(end, Fault):
-            ended = ev.AttemptFailed(when, started.task, started.step, started.attempt, end)
+        attempt = started.task, started.step, started.attempt
+        if isinstance(end, Asks):
+            self._look_inside(when, length, attempt)
+            ended = ev.AttemptAsked(when, *attempt, end.questions)
+            for at, question in enumerate(end.questions, 1):
+                self.at(when + at, answer_to(when + at, *attempt[:2], question))
+        elif isinstance(end, Fault):
+            ended = ev.AttemptFailed(when, *attempt, end)
         else:
             ended = ev.StepSucceeded(when, started.task, started.step, started.attempt, end)
             if self.usage is not None:
                 ended = ended._replace(usage=self.usage(started))
         self.at(when, ended)
+
+    def _look_inside(self, when: float, length: float, attempt: tuple[str, str, int]) -> None:
+        """Inner steps of an attempt: one ends before it does, the other with it."""
+        self.at(when - length, ev.InnerStarted(when, *attempt, 1, "model"))
+        self.at(when - length / 2, ev.InnerEnded(when, *attempt, 1))
+        self.at(when - length / 2, ev.InnerStarted(when, *attempt, 2, "tool"))
+
+    def _answer(self) -> bool:
+        """Answer a question whose answer was lost in a crash; False where none is open."""
+        for step in self.scheduler.state.unended():
+            question = current(step)
+            if question is not None:
+                self.send(answer_to(self.now, step.task.id, step.key, question))
+                return True
+        return False
 
     def crash(self) -> None:
         """The process dies; another one takes the run up with what is on disk."""
@@ -250,7 +285,7 @@ class Player:
             self.now = max(self.now, due)
             self.send(ev.TimerFired(self.now))
         else:
-            return False
+            return self._answer()
         return True
 
     def retry(self, *steps: tuple[str, str], inputs: dict[str, object] | None = None) -> Player:

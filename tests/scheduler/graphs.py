@@ -14,6 +14,7 @@ from agentdeck.scheduler.state import root_of
 from agentdeck.workflow.model import (
     Agent,
     Approve,
+    Data,
     Definition,
     Dispatch,
     Join,
@@ -23,7 +24,7 @@ from agentdeck.workflow.model import (
     SubWorkflow,
     Timeout,
 )
-from tests.scheduler.driver import RESOURCES, Plan, Player, agent, definition
+from tests.scheduler.driver import RESOURCES, Asks, Plan, Player, agent, definition
 
 Mode: TypeAlias = Literal["parallel", "sequential"]
 Action: TypeAlias = tuple[float, str, int]
@@ -135,12 +136,18 @@ def randoms() -> st.SearchStrategy[Random]:
 
 
 def random_plan(random: Random) -> Plan:
-    """Attempts take up to eight seconds, a tenth of them none at all, and a quarter of them fail."""
+    """Attempts take up to eight seconds, a tenth of them none at all. A quarter of them fails, and some have one
+    question or two."""
 
     def plan(started: ev.StepStarted) -> tuple[float, Fault | object]:
         length = round(max(0.0, random.uniform(-0.9, 8.0)), 1)
         if random.random() < 0.25:
             return length, Fault(random.choice(FAULTS), "made to fail")
+        if random.random() < 0.1:
+            questions: list[dict[str, Data]] = [
+                {"id": f"q{at}", "text": "Go on?"} for at in range(random.randint(1, 2))
+            ]
+            return length, Asks(tuple(questions))
         return length, started.step
 
     return plan
@@ -221,6 +228,7 @@ class Live:
             case (
                 ev.AttemptFailed(task=task, step=step)
                 | ev.AttemptLost(task=task, step=step)
+                | ev.AttemptAsked(task=task, step=step)
                 | ev.StepSucceeded(task=task, step=step)
                 | ev.StepAnswered(task=task, step=step)
                 | ev.StepFailed(task=task, step=step)

@@ -82,7 +82,7 @@ def test_every_run_ends_and_every_promise_holds(
             case (
                 ev.StepSkipped(task=task, step=step)
                 | ev.StepDone(task=task, step=step)
-                | ev.StepAnswered(task=task, step=step)
+                | ev.StepAnswered(task=task, step=step, question="")
             ):
                 over.add((task, step))
             case ev.TaskOpened(task=task):

@@ -163,7 +163,10 @@ def agree(scheduler: Scheduler, view: RunView) -> None:
         for step in task.all_steps()
         if step.state == RUNNING or (step.state == OPEN and step.items is None)
     ]
-    assert set(view.running) == {(step.task.id, step.key) for step in live}
+    assert set(view.running) == {(step.task.id, step.key) for step in live if not step.questions}
+    asking = {(task.id, step.key) for task in view.open.values() for step in task.steps.values() if step.asks}
+    assert asking == {(step.task.id, step.key) for step in live if step.questions}
+    assert sum(totals.questions for totals in view.agents.values()) == len(asking)
     assert set(view.open) == set(scheduler.state.tasks)
     assert view.steps()["running"] == len(live)
     for task in scheduler.state.tasks.values():
