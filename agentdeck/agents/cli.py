@@ -49,6 +49,7 @@ class CliKind(AgentKind):
     """Agents that run coding agents."""
 
     work = Cli
+    takes_gateway = True
     #: Such an agent may work for long; one that is silent for minutes hangs.
     timeout = Timeout(attempt=1800.0, idle=300.0)
     heading = "coding agents"
@@ -81,6 +82,9 @@ class CliKind(AgentKind):
         spec = agent.given["cli"]
         program, allow = spec["program"], spec.get("allow", [])
         family = PurePath(program[0]).name
+        if family == "gemini" and agent.given.get("gateway") is True:
+            what = "gemini speaks an API of its own, which the gateway does not have"
+            agent.fault(("gateway",), what, "use claude or codex, or remove it", key=True)
         if len(program) == 1 and any(map(str.isspace, program[0])):
             words = ", ".join(program[0].split())
             agent.fault(("cli", "program"), "a program with arguments is a list", f"write [{words}]")
@@ -91,6 +95,10 @@ class CliKind(AgentKind):
                 if key in spec:
                     what = f"{key} is only known for {', '.join(KNOWN)}"
                     agent.fault(("cli", key), what, "put it into the program's arguments", key=True)
+
+    def can_use_gateway(self, agent: Agent) -> bool:
+        assert isinstance(agent.does, Cli)
+        return agent.does.family != "gemini"
 
     def target(self, agent: Agent) -> str:
         assert isinstance(agent.does, Cli)

@@ -152,14 +152,15 @@ class CliVerb:
             if code:
                 raise error
             raise StepError("exit", f"{name} ended without a result", detail=error.fault.detail)
+        usage = None if events.work.gateway else end.usage  # else its calls count it
         if not end.error and not code:
-            return VerbResult(hide(end.text), end.usage)
+            return VerbResult(hide(end.text), usage)
         text = hide(end.error or f"exited with {code} after its result")
         written = err.tail()
         status = end.status or _status_in(text) or _status_in(written)
         detail = f"stderr:\n{written}" if written else ""
         failed = StepError(_kind(status), f"{name}: {' '.join(text.split())[:500]}", detail=detail[:FAILURE_TAIL])
-        failed.usage = end.usage
+        failed.usage = usage
         raise failed
 
 

@@ -33,6 +33,7 @@ class CommandKind(AgentKind):
     """Agents that run a program."""
 
     work = Command
+    takes_gateway = True
     heading = "commands"
     secrets = ("env",)
 

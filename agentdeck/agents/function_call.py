@@ -30,6 +30,7 @@ class OfAttempt(Protocol):
     step: str
     attempt: int
     deadline: float | None
+    gateway: Mapping[str, str]
 
     @property
     def id(self) -> str: ...
@@ -39,16 +40,32 @@ class OfAttempt(Protocol):
     def alive(self) -> Callable[[], None]: ...
 
 
-class Context:
-    """The argument `ctx` of a function. `id` is run, task, step and attempt as one string."""
+class GatewayAccess(NamedTuple):
+    """Where clients of OpenAI (`OpenAI(base_url=…, api_key=…)`) and Anthropic call models, and with which key. It
+    ends with the attempt."""
 
-    __slots__ = ("_cancelled", "_work", "attempt", "deadline", "id", "run", "step", "task")
+    openai_base_url: str
+    anthropic_base_url: str
+    key: str
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> GatewayAccess:
+        urls = environment["OPENAI_BASE_URL"], environment["ANTHROPIC_BASE_URL"]
+        return cls(*urls, environment["OPENAI_API_KEY"])
+
+
+class Context:
+    """The argument `ctx` of a function. `id` is run, task, step and attempt as one string. `gateway` is where it
+    calls models, None where the agent has no `gateway: true`."""
+
+    __slots__ = ("_cancelled", "_work", "attempt", "deadline", "gateway", "id", "run", "step", "task")
 
     def __init__(self, work: OfAttempt, cancelled: threading.Event | None = None) -> None:
         self._work = work
         self._cancelled = cancelled
         self.run, self.task, self.step, self.attempt = work.run, work.task, work.step, work.attempt
         self.id, self.deadline = work.id, work.deadline
+        self.gateway = GatewayAccess.of(work.gateway) if work.gateway else None
 
     def log(self, text: str, level: str = "info") -> None:
         """Write to this agent's log. From any thread."""

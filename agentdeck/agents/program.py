@@ -63,8 +63,10 @@ class Program:
     async def environment(
         self, work: AttemptContext, inherited: Mapping[str, str] = os.environ
     ) -> dict[str, str]:
-        """The environment: what is inherited, the agent's `env`, and what names the attempt."""
-        env = dict(inherited)
+        """The environment: what is inherited, the gateway, the agent's `env`, and what names the attempt."""
+        env = {**inherited, **work.gateway}
+        if work.gateway:  # a proxy of this machine does not lead to its own loopback interface
+            env["NO_PROXY"] = env["no_proxy"] = ",".join(filter(None, [env.get("NO_PROXY", ""), "127.0.0.1"]))
         for name, template in self._env.items():
             if not name or "=" in name or "\0" in name:
                 raise StepError("setup", f"{name!r} cannot be the name of an environment variable")

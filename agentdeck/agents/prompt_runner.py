@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from agentdeck.agents.answer_check import parsed
 from agentdeck.agents.attempt_usage import CallUsage, length_of
-from agentdeck.agents.foreign_code import contained
-from agentdeck.agents.loop_interrupt import foreign
-from agentdeck.agents.prompt_log import ANSWER, CALL, FAILED, AnswerProgress, TextLog, ToolProgressLog
+from agentdeck.agents.prompt_call import PromptCall
+from agentdeck.agents.prompt_log import ANSWER, CALL, FAILED, ToolProgressLog
 from agentdeck.agents.template_rendering import render, render_text
 from agentdeck.agents.verb import AttemptContext, VerbResult, WorkflowContext
 from agentdeck.errors import StepError
-from agentdeck.providers.keys import KeyMask
 from agentdeck.providers.model_facts import output_limit
 from agentdeck.providers.provider import (
     Message,
@@ -22,7 +20,6 @@ from agentdeck.providers.provider import (
     PromptRequest,
     ToolCall,
     ToolSpec,
-    check_reply,
     instruction,
     schema_of,
 )
@@ -56,51 +53,28 @@ class PromptVerb:
     async def run(self, work: AttemptContext) -> VerbResult:
         registry = self._registry
         name = work.model or models_for(self._context.deck, work.agent, work.tier_up)[0]
-        model = registry.deck.models[name]
-        provider = registry.provider(model.provider)
-        simulated = registry.type_of(model.provider).simulated
-        tools = [] if simulated else await registry.tools.tools(self._does.tools)
+        call = PromptCall(self._context, work, name)
+        model = call.model
+        tools = [] if call.simulated else await registry.tools.tools(self._does.tools)
         request = await self._request(work, model, tools)
-        usage = CallUsage(name, registry.prices, work.expected_out, simulated=simulated)
-        work.usages.append(usage)
         called = 0
-        text_log = TextLog(work.log, work.alive)
-        progress = AnswerProgress(work, text_log, usage)
-        masked = KeyMask(registry.keys, progress)
-
-        def sent() -> None:
-            usage.sent()
-            work.sent()
-
         try:
             for turn in range(ROUNDS + 1):
-                usage.begin(request)
-                try:
-                    reply = await _answer(model.provider, provider.answer(request, masked, sent))
-                except StepError as error:
-                    if error.overloaded:
-                        work.refused()
-                    if error.exception is None:  # else nothing says how far the request came: it counts as cut
-                        usage.failed(error)
-                    raise
-                usage.answered(reply)
-                self._context.record_headers(model.provider, reply.headers)
+                reply = await call.answer(request)
                 self._check_usable(work, reply, request, model)
                 if not reply.calls or not tools:
                     break
-                masked.close()
-                text_log.close()
+                call.close()
                 if turn == ROUNDS:
                     raise StepError("invalid", f"{name} still calls tools after {ROUNDS} rounds")
                 messages = [*request.messages, Message("assistant", reply.text, calls=reply.calls)]
-                for call in reply.calls:
-                    messages.append(Message("tool", await self._call(work, call), call=call.id))
+                for one in reply.calls:
+                    messages.append(Message("tool", await self._call(work, one), call=one.id))
                     called += 1
-                request = await self._more(work, replace(request, messages=messages), usage, reply)
-                progress.restart()
+                request = await self._more(work, replace(request, messages=messages), call.usage, reply)
+                call.restart()
         finally:
-            masked.close()
-            text_log.close()
+            call.close()
         if called:
             work.log(f"{called} tool calls in {turn} rounds")
         if reply.ended == "length":
@@ -108,7 +82,7 @@ class PromptVerb:
         elif reply.ended not in ("stop", "tools"):
             what = f"the answer ended for an unknown reason: {reply.ended}"
             work.log(registry.keys.hide(what), "warning")
-        return VerbResult(self._output(registry.keys.hide(reply.text)), usage.usage())
+        return VerbResult(self._output(registry.keys.hide(reply.text)), call.usage.usage())
 
     async def _more(
         self, work: AttemptContext, request: PromptRequest, usage: CallUsage, reply: PromptReply
@@ -209,19 +183,6 @@ class PromptVerb:
             return parsed(text)
         except StepError:
             return text
-
-
-@foreign
-async def _answer(name: str, answer: Awaitable[object]) -> PromptReply:
-    """The answer of a provider. Raises StepError with the provider's name where its code fails, also for
-    SystemExit: it cannot end the run."""
-    try:
-        return check_reply(name, await answer)
-    except BaseException as error:
-        raised = contained(error)
-        if isinstance(raised, StepError) and raised.exception is not None:
-            raised.fault = raised.fault._replace(message=f"provider {name}: {raised.fault.message}")
-        raise raised from None
 
 
 def cut(reply: PromptReply, detail: str, allowed: int | None, most: int | None, *, escalate: bool) -> StepError:

@@ -32,6 +32,7 @@ class PythonKind(AgentKind):
     """Agents that call a function."""
 
     work = Python
+    takes_gateway = True
     heading = "modules"
     templates = ()
     reads_any_input = True

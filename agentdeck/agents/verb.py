@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from agentdeck.agents.attempt_usage import CallUsage, HasUsage
+from agentdeck.gateway.open_call import OpenCalls
 from agentdeck.processes.children import Children
 from agentdeck.providers.keys import KeyStore
 from agentdeck.providers.provider import Closer, RateHeaders
@@ -78,6 +79,9 @@ class AttemptContext:
     refused: Callable[[], None] = lambda: None  # called when a server refused a request as it has too many
     #: Called with the characters of the answer; returns the number at which to call again.
     grew: Callable[[int], int] = lambda _: sys.maxsize
+    #: The variables through which clients of OpenAI and Anthropic find the gateway, with a key that ends with the
+    #: attempt: OPENAI_BASE_URL, OPENAI_API_KEY, ANTHROPIC_BASE_URL, ANTHROPIC_API_KEY. Empty without a gateway.
+    gateway: Mapping[str, str] = field(default_factory=dict)
 
     round: int = 1
     #: The answers to the questions with which the attempt before this one ended, by their ids.
@@ -111,7 +115,7 @@ class WorkflowContext:
     objects, by agent name; `closing` collects what is closed when the run ends (clients, pools).
     `record_headers` gets the rate limits in a provider's headers, with the provider's name in the deck.
     `children` are the processes that verbs start. `keys` reads the deck's secrets and masks them. `db` is the
-    file of the store, None for a run without one."""
+    file of the store, None for a run without one. `calls` are those that wait in the gateway."""
 
     definition: Definition
     folder: Path
@@ -123,6 +127,7 @@ class WorkflowContext:
     children: Children = field(default_factory=Children)
     keys: KeyStore = field(default_factory=KeyStore)
     db: Path | None = None
+    calls: OpenCalls = field(default_factory=OpenCalls)
     _shared: dict[type, Any] = field(default_factory=dict)
 
     def shared(

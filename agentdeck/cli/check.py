@@ -73,7 +73,7 @@ def _against_deck(file: Path) -> list[Issue]:
         from agentdeck.engine.launch import programs
         from agentdeck.providers.registry import check_deck
 
-        check_deck(deck, programs(definition, folder, {}).definitions())
+        check_deck(deck, programs(definition, folder, {}, deck=deck).definitions())
     except UsageError as error:
         return [Issue(str(file), 0, 0, str(error))]
     except (InvalidFile, ProviderError):  # a fault of the deck, or a key that this shell does not have

@@ -50,11 +50,13 @@ def plan(
       agentdeck plan order.yaml --tasks 1000 --set agents.payment.max_parallel=4 --json
       agentdeck plan order.yaml --search 2s
     """
+    from agentdeck.gateway.model_names import uses_gateway
     from agentdeck.insight.plan import plan as make
     from agentdeck.insight.plan import plan_document
     from agentdeck.operations.overrides import override
     from agentdeck.operations.settings import workers as settle
     from agentdeck.store.reader import means
+    from agentdeck.workflow.agent_kind import kind_of
     from agentdeck.workflow.deck import Deck, deck_for
     from agentdeck.workflow.loader import load
     from agentdeck.workflow.model import Prompt
@@ -66,18 +68,22 @@ def plan(
     made = make(definition, settle(workers, definition, folder), _number(tasks, definition), means(samples))
     order = _order(definition, samples, made, searching)
     prompts = [agent for agent in definition.agents.values() if isinstance(agent.does, Prompt)]
-    deck = deck_for(folder) if prompts else Deck()
+    may_call = any(kind_of(agent).can_use_gateway(agent) for agent in definition.agents.values())
+    deck = deck_for(folder) if prompts or may_call else Deck()
+    calling = [name for name, agent in definition.agents.items() if may_call and uses_gateway(deck, agent)]
     bound = (0.0, "")
     if deck.models:
         from agentdeck.insight.launch_forecast import request_bound
 
         bound = request_bound(definition, deck, made.tasks)
     if as_json:
-        print_document(plan_document(made, bound, order))
+        print_document(plan_document(made, bound, order, calling))
     else:
         answering = _answering(prompts, deck) if prompts else {}
         for line in page(made, answering, _rate_line(bound, definition, deck), _order_line(order, search)):
             out(line)
+        if calling:
+            out(clean(f"{'gateway':<14} {_gateway_line(calling, deck)}"))
 
 
 def _time(search: str) -> float:
@@ -117,6 +123,12 @@ def _rate_line(bound: tuple[float, str], definition: Definition, deck: Deck) -> 
     if not name:
         return ""
     return f"at least {seconds(least)} at {name} {all_in_deck_notation(caps_of(deck, definition))[name]}"
+
+
+def _gateway_line(agents: Sequence[str], deck: Deck) -> str:
+    """Which agents call models by themselves, and what answers them."""
+    mapped = ", ".join(f"{name} = {target}" for name, target in deck.gateway.models.items())
+    return f"{', '.join(agents)}: calls of models by their own code; {mapped or 'all = execution'}"
 
 
 def _answering(prompts: Sequence[Agent], deck: Deck) -> dict[str, str]:

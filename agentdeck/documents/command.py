@@ -116,6 +116,7 @@ class Plan(Document):
         description="What the agents use, by heading: commands, modules, hosts, models, files, people, and those"
         " of plugins."
     )
+    gateway: list[str] = Field(description="Agents whose own code calls models, through the gateway.")
     agents: dict[str, PlanAgent]
     resources: dict[str, PlanResource]
 

@@ -13,7 +13,7 @@ import anyio
 
 from agentdeck.agents.attempt_usage import CallUsage
 from agentdeck.engine.clock import Clock
-from agentdeck.engine.prompt_estimate import PromptSize
+from agentdeck.engine.prompt_estimate import PromptSize, size_of
 from agentdeck.engine.reservation import Reservation
 from agentdeck.errors import AgentdeckError, Fault, StepError
 from agentdeck.limits.budget import AgentCosts, HeldRequest, Hold, Spent
@@ -123,7 +123,7 @@ class BudgetHolds:
         does = call.rule.agent.does
         assert isinstance(does, Prompt)
         model = self._deck.models[call.model]
-        most = max(does.max_output or 0, 2 * call.cut_at) or model.max_output or DEFAULT_OUTPUT
+        most = max(call.asked or 0, 2 * call.cut_at) or model.max_output or DEFAULT_OUTPUT
         if call.reduced:
             most = max(1, most // 2)
         most = min(most, output_limit(model) or most)
@@ -148,7 +148,7 @@ class BudgetHolds:
         does = rule.agent.does
         assert isinstance(does, Prompt)
         if rule not in self._sizes:
-            self._sizes[rule] = PromptSize(does)
+            self._sizes[rule] = size_of(does)
         scope = scope_of(step, self._scheduler.state.run)
         try:
             size = self._sizes[rule].bytes(scope)

@@ -26,6 +26,7 @@ from agentdeck.engine.attempts import AttemptRunner, Runners
 from agentdeck.engine.clock import Clock
 from agentdeck.engine.commands import order
 from agentdeck.engine.event_buffer import EventBuffer
+from agentdeck.engine.gateway_calls import CALL_ENDS, GatewayCalls
 from agentdeck.engine.log_lines import LogLine
 from agentdeck.engine.observer_feed import ObserverFeed
 from agentdeck.engine.observers import Warn, warn_in_log
@@ -79,6 +80,7 @@ class Engine:
         warn: Warn = warn_in_log,
         yes: bool = False,
         author: ev.Author | None = None,
+        calls: GatewayCalls | None = None,
     ) -> None:
         self.scheduler = scheduler
         self.storage = storage
@@ -96,6 +98,7 @@ class Engine:
         self._adaptive = adaptive
         self._on_line = on_line
         self._warn = warn
+        self._calls = calls
         self._starts: deque[act.StartAttempt] = deque()
         self._idle: list[asyncio.Future[None]] = []
         self._woken = 0
@@ -299,7 +302,9 @@ class Engine:
                 self.events.add(recorded)
                 if adaptive is not None and (chosen := adaptive.see(recorded)) is not None:
                     self.feed(chosen)
-                if type(recorded) is ev.StepAnswered:
+                if self._calls is not None and type(recorded) in CALL_ENDS:
+                    self._calls.ended(recorded)
+                elif type(recorded) is ev.StepAnswered:
                     self.attempts.log_answer(recorded)
             elif kind is act.StartAttempt:
                 self._starts.append(action)  # type: ignore[arg-type]

@@ -26,6 +26,7 @@ from agentdeck.engine.stalled import Answering, StallCause
 from agentdeck.engine.task_feed import TaskFeed
 from agentdeck.engine.task_source import given_tasks, record_tasks, source_of
 from agentdeck.errors import UsageError
+from agentdeck.gateway.model_names import calls_of, uses_gateway
 from agentdeck.limits.provider_limits import all_in_deck_notation, caps_of
 from agentdeck.providers.registry import check_deck
 from agentdeck.scheduler import events as ev
@@ -91,16 +92,23 @@ def programs(
     seconds: Mapping[str, float],
     stored: Mapping[str, Definition] | None = None,
     above: str = "",
+    deck: Deck | None = None,
 ) -> Program:
-    """The program of a workflow and of all its sub-workflows: as `stored` when a run began, by their path
-    (`review`, `review/security`), else from their files."""
+    """The program of a workflow, of all its sub-workflows, and of the calls that its agents make through the
+    gateway: as `stored` when a run began, by their path (`review`, `review/security`), else from their files and
+    the `deck`."""
     nested = {}
     for name, agent in definition.agents.items():
+        calls = (stored or {}).get(f"{above}{name}")
+        if stored is None and deck is not None and uses_gateway(deck, agent):
+            calls = calls_of(deck)
+        if calls is not None and agent.does.holds_worker:
+            nested[name] = Program(calls)
         if isinstance(agent.does, SubWorkflow):
             file, path = folder / agent.does.file, f"{above}{name}"
             kept = (stored or {}).get(path)
             found = load(file).definition if kept is None else replace(kept, folder=file.parent)
-            nested[name] = programs(found, found.folder or file.parent, {}, stored, f"{path}/")
+            nested[name] = programs(found, found.folder or file.parent, {}, stored, f"{path}/", deck)
     return Program(definition, seconds, nested)
 
 
@@ -129,8 +137,8 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
         author = launch.author or current_author("api")
         launch = replace(launch, author=author)
         samples = await storage.samples(definition, launch.folder)
-        program = programs(definition, launch.folder, means(samples))
         deck = deck_for(launch.folder)
+        program = programs(definition, launch.folder, means(samples), deck=deck)
         check_deck(deck, program.definitions())
         check_yes(launch.yes, program.definitions())
         check_resources(program)
@@ -184,7 +192,7 @@ async def drive(
 ) -> Outcome:
     """Execute a run with a new or restored scheduler, from the `first` event to its end. `recorded` are events
     that the scheduler has and the observers have not."""
-    runners = AgentRunners(launch, scheduler.state.program, deck, storage.children(scheduler.state.run))
+    runners = AgentRunners(launch, scheduler, clock, deck, storage.children(scheduler.state.run))
     adaptive: AdaptiveMode | None = None
     if scheduler.state.program.definition.mode == "adaptive":
         adaptive = AdaptiveMode(await storage.work(view.workflow, launch.folder), scheduler)
@@ -205,7 +213,9 @@ async def drive(
             warn=watch.warn or warn_in_log,
             yes=launch.yes,
             author=launch.author,
+            calls=runners.calls if scheduler.has_calls else None,
         )
+        runners.calls.feed = engine.feed
         runners.record_headers = engine.reservations.record_headers
         if isinstance(launch.tasks, TaskFeed):
             launch.tasks.attach(engine.tasks_arrived)

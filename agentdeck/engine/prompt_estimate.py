@@ -21,10 +21,11 @@ from agentdeck.limits.token_estimates import (
 )
 from agentdeck.scheduler.events import Usage
 from agentdeck.scheduler.program import Rule
+from agentdeck.scheduler.state import Step
 from agentdeck.workflow.expression_functions import LARGEST_TEXT
 from agentdeck.workflow.expressions import Expression, ExpressionError, show, split
 from agentdeck.workflow.json_text import room_left
-from agentdeck.workflow.model import Data, Prompt
+from agentdeck.workflow.model import Data, ModelCall, Prompt
 
 #: Tokens of an image.
 IMAGE = 1000
@@ -46,6 +47,32 @@ class PromptSize:
     def bytes(self, scope: Mapping[str, Data]) -> int:
         """In UTF-8; never less than the rendered text has."""
         return sum(_size(part, scope)[1] for part in self._parts)
+
+
+class CallSize(PromptSize):
+    """The size of a call through the gateway: its request is not recorded, its size is. All of it counts as one
+    byte for each character, which is never too little."""
+
+    def __init__(self) -> None:
+        pass
+
+    def characters(self, scope: Mapping[str, Data]) -> int:
+        return int(scope["inputs"]["size"])
+
+    bytes = characters
+
+
+def size_of(does: Prompt) -> PromptSize:
+    """Finds the size of a prompt."""
+    return CallSize() if isinstance(does, ModelCall) else PromptSize(does)
+
+
+def longest_asked(step: Step) -> int | None:
+    """The longest answer that a prompt asks for, None where it does not say."""
+    does = step.acting.agent.does
+    if isinstance(does, ModelCall):
+        return step.task.inputs.get("max_output")
+    return does.max_output if isinstance(does, Prompt) else None
 
 
 def _size(part: str | Expression, scope: Mapping[str, Data]) -> tuple[int, int]:
@@ -78,11 +105,10 @@ class PromptEstimates:
         """`most` is the longest allowed answer; None where nothing limits it."""
         return self._histories[rule].estimate(self._prompt_tokens(rule, scope), most)
 
-    def longest(self, rule: Rule, reduced: bool, cut_at: int = 0) -> int | None:
-        """The longest answer that an agent may give; half of it where the answer is to be short. Twice as long
-        as an unusable earlier answer, which was cut at `cut_at`."""
-        does = rule.agent.does
-        most = max((does.max_output if isinstance(does, Prompt) else None) or 0, 2 * cut_at) or None
+    def longest(self, asked: int | None, reduced: bool, cut_at: int = 0) -> int | None:
+        """The longest answer that a prompt may get which asks for this much; half of it where the answer is to be
+        short. Twice as long as an unusable earlier answer, which was cut at `cut_at`."""
+        most = max(asked or 0, 2 * cut_at) or None
         return max(1, (most or OUTPUT) // 2) if reduced else most
 
     def lengths(self, rule: Rule) -> AnswerLengths:
@@ -105,7 +131,7 @@ class PromptEstimates:
         does = rule.agent.does
         assert isinstance(does, Prompt)
         if rule not in self._sizes:
-            self._sizes[rule] = PromptSize(does)
+            self._sizes[rule] = size_of(does)
         try:
             length = self._sizes[rule].characters(scope)
         except AgentdeckError:

@@ -22,9 +22,10 @@ class Reservation:
     of the prompt, `reduced`: its answer is to be short, `requests` counts the requests up to the next one,
     `cut_at` is where the answer of the attempt before was cut.
 
-    `longest` is the longest answer that the agent may give, if that is limited. Of the request under way: `most`
-    is the longest answer that it may get, `forecast` the expected one. `settled`: its use is in the store, and
-    no other request has begun. `earlier` is what the requests before it used."""
+    `asked` is the longest answer that the prompt asks for, `longest` the one that it may get, if that is limited.
+    Of the request under way: `most` is the longest answer that it may get, `forecast` the expected one.
+    `settled`: its use is in the store, and no other request has begun. `earlier` is what the requests before it
+    used."""
 
     rule: Rule
     attempt: tuple[str, str, int]
@@ -44,6 +45,7 @@ class Reservation:
     prompt_bytes: int = 0
     cut_at: int = 0
     requests: int = 1
+    asked: int | None = None
     longest: int | None = None
     most: int = 0
     forecast: OutputForecast | None = None

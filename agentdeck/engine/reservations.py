@@ -17,7 +17,7 @@ from agentdeck.agents.verb import AttemptContext
 from agentdeck.engine.budget_holds import BudgetHolds
 from agentdeck.engine.call_progress import CallProgress
 from agentdeck.engine.clock import Clock
-from agentdeck.engine.prompt_estimate import PromptEstimates
+from agentdeck.engine.prompt_estimate import PromptEstimates, longest_asked
 from agentdeck.engine.reservation import Reservation
 from agentdeck.engine.reservation_batcher import ReservationBatcher
 from agentdeck.engine.run_storage import RunStorage
@@ -83,12 +83,13 @@ class CallReservations:
         self._notice_changes()
         step = scheduler.state.step(action.task, action.step)
         rule = step.acting
-        longest = self._estimates.longest(rule, action.reduced, step.cut_at)
+        asked = longest_asked(step)
+        longest = self._estimates.longest(asked, action.reduced, step.cut_at)
         estimate = self._estimates.of(rule, scope_of(step, scheduler.state.run), longest)
         attempt = action.task, action.step, action.attempt
         max_output = longest if action.reduced else None
         call = Reservation(rule, attempt, action.shift, "", "", max_output, estimate, estimate.want)
-        call.reduced, call.longest = action.reduced, longest
+        call.reduced, call.asked, call.longest = action.reduced, asked, longest
         self._place(action, call, step)
 
     def release(self, ask: int) -> None:
@@ -215,7 +216,7 @@ class CallReservations:
         )
         if not self._holds.admits(second, step, call):
             return None
-        second.epoch, second.longest = self._health.began(provider), call.longest
+        second.epoch, second.asked, second.longest = self._health.began(provider), call.asked, call.longest
         self._calls.plan(second)
         if self.limits(provider) != NO_LIMITS:
             try:

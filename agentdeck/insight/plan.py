@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -143,9 +143,12 @@ def plan(
     )
 
 
-def plan_document(made: Plan, requests: tuple[float, str], order: FoundOrder) -> documents.Plan:
+def plan_document(
+    made: Plan, requests: tuple[float, str], order: FoundOrder, calling: Sequence[str]
+) -> documents.Plan:
     """The document of `agentdeck plan --json`. `requests` is the bound by limits of requests, see
-    `launch_forecast.request_bound`, and `order` that of a run's steps."""
+    `launch_forecast.request_bound`, `order` that of a run's steps, and `calling` are the agents that call models
+    through the gateway."""
     from agentdeck.documents import command as documents
 
     return documents.Plan.of(
@@ -166,6 +169,7 @@ def plan_document(made: Plan, requests: tuple[float, str], order: FoundOrder) ->
         assumed=list(made.assumed),
         items_not_known=list(made.uncounted),
         runs=made.targets(),
+        gateway=list(calling),
         resources={
             one.name: documents.PlanResource.of(one, agents=dict(one.agents), seconds=round(one.seconds, 6))
             for one in made.resources

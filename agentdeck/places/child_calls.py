@@ -125,6 +125,7 @@ class Call:
         self.given = given
         self.run, self.task, self.step, self.attempt = given["attempt"]
         self.deadline: float | None = given["deadline"]
+        self.gateway: Mapping[str, str] = given["env"]
         self.cancelled = threading.Event()
         self.under_way: asyncio.Task[None] | None = None
         self._channel = channel

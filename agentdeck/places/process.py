@@ -161,10 +161,9 @@ class ProcessVerb:
     async def _call(self, work: AttemptContext, given: CallInput) -> AsyncGenerator[InnerEvent, None]:
         """What happens in one call. A call with questions ends without a result."""
         assert self._alone is not None
-        variables = dict[str, str]()
         asked = False
-        alone = self._alone or bool(variables)
-        async with aclosing(self._messages(work, "call", given, alone, variables)) as messages:
+        alone = self._alone or bool(work.gateway)  # a process has only one environment
+        async with aclosing(self._messages(work, "call", given, alone, work.gateway)) as messages:
             async for message in messages:
                 if message[0] == "event":
                     event = _EVENTS[message[2]](*message[3])

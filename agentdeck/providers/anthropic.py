@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agentdeck.providers.chat_provider import ChatProvider, Counts, Event, read_image
@@ -55,7 +55,7 @@ class AnthropicProvider(ChatProvider):
 
     async def _body(self, request: PromptRequest) -> dict[str, Data]:
         tools = [{"name": t.name, "description": t.about, "input_schema": t.schema} for t in request.tools]
-        choice = None
+        choice = _choice(request) if tools else None
         if request.schema is not None:
             choice = {"type": "any"} if tools else {"type": "tool", "name": ANSWER}
             tools.append({"name": ANSWER, "description": "Give the answer.", "input_schema": request.schema})
@@ -63,13 +63,16 @@ class AnthropicProvider(ChatProvider):
             "model": request.model,
             "max_tokens": request.max_output or unless_limited(request.model),
             "stream": True,
-            "messages": [await _message(turn) for turn in request.messages],
+            "messages": _joined([await _message(turn) for turn in request.messages]),
             "system": request.system or None,
             "temperature": None if request.temperature is None else min(request.temperature, 1.0),
             "stop_sequences": list(request.stop) or None,
             "tool_choice": choice,
             "tools": tools or None,
+            "top_p": request.top_p,
         }
+        if request.cache:
+            _mark_for_cache(body)
         return {name: value for name, value in body.items() if value is not None}
 
     def _reply(self, got: StreamedAnswer, usage: Counts, *, typed: bool) -> PromptReply:
@@ -140,7 +143,9 @@ class AnthropicProvider(ChatProvider):
 
 async def _message(turn: Message) -> dict[str, Any]:
     if turn.role == "tool":
-        result = {"type": "tool_result", "tool_use_id": turn.call, "content": turn.text}
+        result: dict[str, Data] = {"type": "tool_result", "tool_use_id": turn.call, "content": turn.text}
+        if turn.failed:
+            result["is_error"] = True
         return {"role": "user", "content": [result]}
     parts: list[Data] = []
     for file in turn.images:
@@ -150,6 +155,36 @@ async def _message(turn: Message) -> dict[str, Any]:
         parts.append({"type": "text", "text": turn.text})
     parts += [{"type": "tool_use", "id": c.id, "name": c.name, "input": c.arguments} for c in turn.calls]
     return {"role": turn.role, "content": parts}
+
+
+def _joined(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Messages of the same role after each other as one: all results of parallel calls belong into one."""
+    found: list[dict[str, Any]] = []
+    for message in messages:
+        if found and found[-1]["role"] == message["role"]:
+            found[-1]["content"] += message["content"]
+        else:
+            found.append(message)
+    return found
+
+
+def _mark_for_cache(body: dict[str, Data]) -> None:
+    """Have the provider cache the system text, with the tools before it, and all messages so far."""
+    mark = {"cache_control": {"type": "ephemeral"}}
+    if body["system"]:
+        body["system"] = [{"type": "text", "text": body["system"], **mark}]
+    if body["messages"] and body["messages"][-1]["content"]:
+        body["messages"][-1]["content"][-1].update(mark)
+
+
+def _choice(request: PromptRequest) -> Data:
+    """Which tools may be called; None for the default."""
+    choice, alone = request.tool_choice or "auto", request.parallel_calls is False
+    if choice == "auto" and not alone:
+        return None
+    one = choice.startswith("tool:")
+    named = {"type": "tool", "name": choice.removeprefix("tool:")} if one else {"type": choice}
+    return {**named, "disable_parallel_tool_use": True} if alone and choice != "none" else named
 
 
 def _overlay(usage: Counts, more: Data) -> None:

@@ -24,7 +24,8 @@ URL = "https://api.openai.com/v1"
 #: Reasons for the end of an answer that the provider refused.
 REFUSED = ("content_filter", "safety", "recitation", "blocklist", "prohibited_content", "sensitive")
 #: Optional parts of a request that some compatible servers reject, and how a refusal names them.
-OPTIONAL = ("response_format", "stream_options", "temperature", "max_completion_tokens", "max_tokens")
+OPTIONAL = ("response_format", "stream_options", "temperature", "max_completion_tokens", "max_tokens", "top_p",
+            "parallel_tool_calls", "reasoning_effort")  # fmt: skip
 
 
 class OpenAIType(ProviderType):
@@ -52,7 +53,8 @@ class OpenAIProvider(ChatProvider):
         without = self._without.get(request.model, set())
         system, answer_format = request.system, None
         if request.schema is not None:
-            named = {"name": "answer", "schema": request.schema, "strict": strict(request.schema)}
+            exact = strict(request.schema) if request.strict is None else request.strict
+            named = {"name": "answer", "schema": request.schema, "strict": exact}
             answer_format = {"type": "json_schema", "json_schema": named}
             if "response_format" in without:
                 system = f"{system}\n\n{instruction(request.schema)}".strip()
@@ -66,6 +68,10 @@ class OpenAIProvider(ChatProvider):
             "stop": list(request.stop) or None,
             "tools": [{"type": "function", "function": tool} for tool in tools] or None,
             "response_format": answer_format,
+            "top_p": request.top_p,
+            "tool_choice": _choice(request.tool_choice) if tools else None,
+            "parallel_tool_calls": request.parallel_calls if tools else None,
+            "reasoning_effort": request.effort or None,
         }
         body = {name: value for name, value in body.items() if value is not None and name not in without}
         start = [{"role": "system", "content": system}] if system else []
@@ -123,6 +129,12 @@ class OpenAIProvider(ChatProvider):
             message = f"{error.fault.message}; the next attempt leaves out {part}"
             error.fault = error.fault._replace(kind="server", message=message)
         return super()._failure(error, request, body, text)
+
+
+def _choice(choice: str) -> Data:
+    if choice.startswith("tool:"):
+        return {"type": "function", "function": {"name": choice.removeprefix("tool:")}}
+    return "required" if choice == "any" else choice or None
 
 
 def _refused_part(error: ProviderRefusal, body: Event) -> str:

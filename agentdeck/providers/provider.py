@@ -24,13 +24,14 @@ class ToolCall(NamedTuple):
 
 class Message(NamedTuple):
     """One message. `role`: user, assistant, tool. `images` are files; `calls` are the tool calls of an
-    assistant, `call` is the id of the call that a tool's message answers."""
+    assistant, `call` is the id of the call that a tool's message answers, and `failed` whether it failed."""
 
     role: str
     text: str
     images: Sequence[str] = ()
     calls: Sequence[ToolCall] = ()
     call: str = ""
+    failed: bool = False
 
 
 class ToolSpec(NamedTuple):
@@ -45,7 +46,12 @@ class ToolSpec(NamedTuple):
 class PromptRequest:
     """A request to a model. `model` is the provider's own id for it. `schema` is the JSON Schema of the answer,
     None for text. `max_output` None: the model's own maximum. `tier` and `seed` are used by the simulated
-    provider only."""
+    provider only.
+
+    The rest is what clients of the gateway ask for; empty or None is the provider's default. `strict`: whether
+    the schema is enforced exactly. `tool_choice`: `auto`, `none`, `any`, or `tool:` and the name of one.
+    `parallel_calls`: whether several tools may be called at once. `effort` is how much the model is to think.
+    `cache`: the client expects the next request to begin like this one."""
 
     model: str
     messages: Sequence[Message]
@@ -57,6 +63,12 @@ class PromptRequest:
     tools: Sequence[ToolSpec] = ()
     tier: str = "execution"
     seed: int = 0
+    strict: bool | None = None
+    top_p: float | None = None
+    tool_choice: str = ""
+    parallel_calls: bool | None = None
+    effort: str = ""
+    cache: bool = False
 
 
 class RateHeader(NamedTuple):
@@ -144,7 +156,12 @@ def schema_of(output: Mapping[str, Type]) -> dict[str, Data]:
 
 def strict(schema: Mapping[str, Data]) -> bool:
     """Whether providers can enforce the schema exactly: they accept no open lists and objects."""
-    return all(field.get("type") in _KINDS - {"object"} for field in schema["properties"].values())
+    return all(field.get("type") in _KINDS - {"object"} for field in _properties(schema).values())
+
+
+def _properties(schema: Mapping[str, Data]) -> Mapping[str, Data]:
+    """Those of an object. Clients of the gateway may send a schema without any, which is never strict."""
+    return schema.get("properties") or {"": {}}
 
 
 def instruction(schema: Mapping[str, Data]) -> str:

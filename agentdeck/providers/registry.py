@@ -16,10 +16,11 @@ from agentdeck.providers.model_facts import Prices
 from agentdeck.providers.provider import Closer, Provider
 from agentdeck.providers.provider_type import ProviderContext, ProviderType, provider_type
 from agentdeck.providers.tools import Toolbox
+from agentdeck.scheduler.tiers import DEFAULT as TIER
 from agentdeck.scheduler.tiers import TIERS, tier_of
 from agentdeck.workflow import deck as made
 from agentdeck.workflow.deck import Deck, Secret
-from agentdeck.workflow.model import Agent, Definition, Prompt
+from agentdeck.workflow.model import Agent, Definition, ModelCall, Prompt
 from agentdeck.workflow.secret_references import secret_uses
 from agentdeck.workflow.wording import likely_fix
 
@@ -68,7 +69,7 @@ def check_deck(deck: Deck, definitions: Iterable[Definition], env: Mapping[str, 
     workflows = list(definitions)
     _check_secrets(deck, workflows, env)
     agents = [agent for one in workflows for agent in one.agents.values()]
-    prompts = [agent for agent in agents if isinstance(agent.does, Prompt)] if deck.models else []
+    prompts = [agent for agent in agents if _may_prompt(agent, deck)] if deck.models else []
     if prompts:
         for name in dict.fromkeys(name for one in workflows for name in one.limits.providers):
             if name not in deck.providers:
@@ -78,6 +79,15 @@ def check_deck(deck: Deck, definitions: Iterable[Definition], env: Mapping[str, 
     faults = [*_provider_faults(deck, prompts, env), *_tool_faults(deck, calling, env)]
     if faults:
         raise ProviderError("\n".join(dict.fromkeys(faults)))
+
+
+def _may_prompt(agent: Agent, deck: Deck) -> bool:
+    """Whether an agent calls a model. Of all that can be called through the gateway, only what names are mapped
+    to is expected to be."""
+    if not isinstance(agent.does, ModelCall):
+        return isinstance(agent.does, Prompt)
+    mapped = deck.gateway.models.values() or (TIER,)
+    return (agent.does.model or agent.tier) in mapped
 
 
 def _check_secrets(deck: Deck, definitions: Iterable[Definition], env: Mapping[str, str]) -> None:

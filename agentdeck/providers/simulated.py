@@ -120,7 +120,7 @@ def text(random: Random, words: int, about: Sequence[str] = WORDS) -> str:
 
 def fitting(schema: Mapping[str, Data], random: Random, about: Sequence[str] = WORDS) -> dict[str, Data]:
     """An object of this JSON Schema (see `schema_of`)."""
-    return {name: _value(field, random, about) for name, field in schema["properties"].items()}
+    return {name: _value(field, random, about) for name, field in (schema.get("properties") or {}).items()}
 
 
 def _value(field: Mapping[str, Data], random: Random, about: Sequence[str]) -> Data:

@@ -113,6 +113,7 @@ class Attempts:
     def asked(self, event: ev.AttemptAsked) -> None:
         step = self._live(event.task, event.step, event.attempt)
         if step is not None:
+            self._cancellation.end_calls(step, event.at, CALLER_ENDED)
             self._recorder.record(event)
             self._recorder.record(asks(event.at, step))
 

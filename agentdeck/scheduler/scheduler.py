@@ -243,6 +243,11 @@ class Scheduler:
         return bool(self._state.running or self._reservations.open or self._expansion.rendering)
 
     @property
+    def has_calls(self) -> bool:
+        """Whether attempts of this run may call models through the gateway."""
+        return self._starter.has_calls
+
+    @property
     def uncommitted(self) -> int:
         """How many steps wait until the results that they read are on disk."""
         return len(self._queue.uncommitted)

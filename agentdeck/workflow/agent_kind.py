@@ -74,6 +74,11 @@ class AgentKind:
     places: ClassVar[bool] = False
     #: Whether attempts get a `seed`, the same in every run.
     seeded: ClassVar[bool] = False
+    #: Whether agents in a file can be of this kind.
+    in_files: ClassVar[bool] = True
+    #: Whether the agent runs code or a program that may call models by itself, and finds the gateway in
+    #: `work.gateway`.
+    takes_gateway: ClassVar[bool] = False
     #: Whether the agent may read inputs that no expression names. Without such agents, an input that nothing
     #: names is reported.
     reads_any_input: ClassVar[bool] = False
@@ -118,6 +123,10 @@ class AgentKind:
     def chooses(self, given: Mapping[str, Any]) -> Mapping[str, str]:
         """Other agents that run only where an agent of this kind chooses them, by case: they need it."""
         return {}
+
+    def can_use_gateway(self, agent: Agent) -> bool:
+        """The same for one agent."""
+        return self.takes_gateway
 
     def check_code(self, agent: AgentWithCode) -> Iterator[Issue]:
         """Faults and warnings that show when the code behind an agent is imported."""
@@ -334,6 +343,8 @@ def file_keys() -> FileKeys:
     broken: dict[str, BrokenPlugin] = {}
     plugins = {plugin.name: plugin for plugin in reversed(installed("agents"))}
     for verb, kind in kinds().items():
+        if not kind.in_files:
+            continue
         try:
             model = _checked_keys(verb, kind, owners)
         except PluginError as error:

@@ -78,7 +78,7 @@ def agent(name: str, given: Read, defaults: Read, needs: tuple[str, ...]) -> mod
         on_error=on_error(both.get("on_error", "fail")),
         repeat=model.Repeat(**given["repeat"]) if "repeat" in given else None,
         output={key: type_(kind) for key, kind in given["output"].items()} if "output" in given else None,
-        **_given(both, "max_parallel", "cache", "tier", "hedge", "priority"),
+        **_given(both, "max_parallel", "cache", "tier", "hedge", "priority", "gateway"),
         **_given(given, "about", "when", "each", "once", "expect", "spare", "uses", "place"),
     )
 

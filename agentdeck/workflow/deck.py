@@ -71,6 +71,22 @@ class Secret:
     file: str | None = None
 
 
+#: The name in `gateway.models` for all names that are not mapped otherwise.
+GATEWAY_DEFAULT = "default"
+#: The tiers of a deck without models, whose prompts are simulated.
+SIMULATED_TIERS = ("routing", "execution", "reasoning")
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayRules:
+    """The calls that agents make through the gateway. `models` maps the names that clients ask for, in which `*`
+    stands for anything, to models and tiers of the deck, and GATEWAY_DEFAULT to that of all others. `all`: every
+    agent that can uses the gateway, unless the workflow says otherwise."""
+
+    all: bool = False
+    models: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class DeckPlace:
     """Where attempts run. `slots` is how many at once, None is not limited. Relative paths are looked up in
@@ -95,6 +111,7 @@ class Deck:
     file: Path | None = None
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     places: Mapping[str, DeckPlace] = field(default_factory=dict)
+    gateway: GatewayRules = field(default_factory=GatewayRules)
 
 
 _USE = re.compile(r"\$\{\s*secret\.(\w+)\s*\}")
@@ -140,6 +157,7 @@ def load_deck(path: Path) -> Deck:
         path,
         of("secrets", lambda given: _secret(given, path.parent)),
         {name: _place(name, given, path.parent) for name, given in read.get("places", {}).items()},
+        GatewayRules(**read.get("gateway", {})),
     )
 
 
@@ -167,7 +185,8 @@ def _model(given: Mapping[str, Any]) -> Model:
 
 
 def _check_names(read: Mapping[str, Any], source: Source) -> None:
-    """Notes a fault for a model with an unknown provider, and for a tier with an unknown model."""
+    """Notes a fault for a model with an unknown provider, for a tier with an unknown model, and for a name of the
+    gateway with an unknown target."""
     providers, models = read.get("providers", {}), read.get("models", {})
     if not isinstance(providers, dict) or not isinstance(models, dict):
         return
@@ -181,6 +200,11 @@ def _check_names(read: Mapping[str, Any], source: Source) -> None:
             if isinstance(model, str) and model not in models:
                 what = f"{model} is not a model of this deck"
                 source.fault(("tiers", name, i), what, likely_fix(model, models))
+    targets = {**models, **(as_map(read.get("tiers")) if models else dict.fromkeys(SIMULATED_TIERS))}
+    for name, target in as_map(as_map(read.get("gateway")).get("models")).items():
+        if isinstance(target, str) and target not in targets:
+            what = f"{target} is not a model or tier of this deck"
+            source.fault(("gateway", "models", name), what, likely_fix(target, targets))
 
 
 def _secret_uses(value: Any, path: Path_, secrets: Mapping[str, Any], source: Source) -> None:

@@ -222,6 +222,13 @@ class SecretSpec(FileModel):
     file: Text = ABSENT
 
 
+class GatewaySpec(FileModel):
+    """The gateway, through which agents call models by themselves."""
+
+    all: Flag = ABSENT
+    models: Annotated[dict[str, Text], Table(least=1)] = ABSENT
+
+
 class DeckLimitsSpec(FileModel):
     """Limits of all runs of this deck."""
 
@@ -251,3 +258,4 @@ class DeckFile(FileModel):
         dict[PlaceName, Annotated[PlaceSpec, ByTypeName(PLACES, _UnknownPlaceSpec)]], Table()
     ] = ABSENT  # fmt: skip
     secrets: Annotated[dict[SecretName, SecretSpec], Table(pattern=f"^{SECRET_NAME}$")] = ABSENT
+    gateway: GatewaySpec = ABSENT

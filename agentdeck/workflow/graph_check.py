@@ -74,6 +74,7 @@ class _GraphCheck:
             self._check_fallback(name, agent)
             self._check_uses(name, agent)
             self._check_place(name, agent)
+            self._check_gateway(name, agent)
             for kind in kinds_in(agent):
                 if not has_invalid([agent.get(key) for key in key_names(kind.verb)]):
                     kind.check(self._agent_in_file(name))
@@ -249,6 +250,13 @@ class _GraphCheck:
             verb in self.agents[fallback] for verb, kind in file_kinds().items() if kind.work.holds_worker
         ):
             self.fault(name, at, f"{fallback} cannot be a fallback", "name an agent that runs something itself")
+
+    def _check_gateway(self, name: str, agent: Mapping[str, Any]) -> None:
+        """Only code and programs that call models themselves can use the gateway."""
+        if agent.get("gateway") is True and not any(kind.takes_gateway for kind in kinds_in(agent)):
+            can = ", ".join(verb for verb, kind in file_kinds().items() if kind.takes_gateway)
+            what = f"gateway is for agents that call models by themselves: {can}"
+            self.fault(name, ("gateway",), what, "remove it", key=True)
 
     def _check_uses(self, name: str, agent: Read) -> None:
         """What an agent uses of resources: each has a limit, and one step fits under it."""

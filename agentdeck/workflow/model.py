@@ -297,7 +297,8 @@ PRIORITIES = {"high": -1, "normal": 0, "low": 1}
 class Agent:
     """A node of the graph. `needs` is complete: what was inferred from references is already in it. `uses` is
     what each of its attempts takes of the shared resources, by name. `place` is where they run, a place of the
-    deck; `local` is the engine's own process."""
+    deck; `local` is the engine's own process. `gateway`: whether attempts call models through the gateway; None
+    is what the deck says."""
 
     name: str
     does: Work
@@ -322,7 +323,8 @@ class Agent:
     hedge: str | None = None
     uses: Mapping[str, float] = field(default_factory=dict)
     place: str = "local"
-    later_fields: ClassVar[Mapping[str, Data]] = {"uses": {}, "place": "local"}
+    gateway: bool | None = None
+    later_fields: ClassVar[Mapping[str, Data]] = {"uses": {}, "place": "local", "gateway": None}
 
 
 @dataclass(frozen=True, slots=True)

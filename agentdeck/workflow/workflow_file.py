@@ -139,6 +139,7 @@ class Defaults(FileModel):
     priority: Literal["high", "normal", "low"] = ABSENT
     max_parallel: file_model.Positive = ABSENT
     cache: Duration = ABSENT
+    gateway: Flag = ABSENT
     hedge: Annotated[
         str, Field(strict=True), file_model.NOT_EMPTY, file_model.checked(_percentile),
         WithJsonSchema({"type": "string", "pattern": f"^{PERCENTILE}$"}),

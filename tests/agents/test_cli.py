@@ -203,6 +203,7 @@ async def test_a_program_that_is_not_installed_is_named(played: Played) -> None:
         ("{ program: aider, prompt: x, allow: all }", "allow is only known for claude, codex, gemini"),
         ("{ program: claude, prompt: x, alow: y }", "alow is not a key here; did you mean allow?"),
         ("{ program: claude, prompt: '${secret.X}' }", "secret"),
+        ("{ program: gemini, prompt: x }, gateway: true", "gemini speaks an API of its own, which the gateway"),
     ],
 )
 def test_bad_input_is_named_with_its_place(spec: str, fault: str) -> None:

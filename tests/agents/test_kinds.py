@@ -75,7 +75,19 @@ def one_agent(keys: str) -> str:
 
 def test_the_built_in_kinds_describe_themselves() -> None:
     assert list(kinds()) == [
-        *("approve", "cli", "command", "dispatch", "http", "mcp", "prompt", "python", "simulate", "workflow"),
+        *(
+            "approve",
+            "call",
+            "cli",
+            "command",
+            "dispatch",
+            "http",
+            "mcp",
+            "prompt",
+            "python",
+            "simulate",
+            "workflow",
+        ),
     ]
     assert all(kind.verb == verb for verb, kind in kinds().items())
     assert broken_kinds() == {}

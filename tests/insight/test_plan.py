@@ -93,7 +93,7 @@ def test_it_is_json() -> None:
     }
     order = FoundOrder(reason="the tasks of a run start by age")
     made = json.loads(
-        json_text(plan_document(plan(Definition("d", agents), workers=2, tasks=3), (0.0, ""), order))
+        json_text(plan_document(plan(Definition("d", agents), workers=2, tasks=3), (0.0, ""), order, ()))
     )
     assert made["runs"]["commands"] == ["git status"]
     assert made["levels"] == [["a"], ["b"]]

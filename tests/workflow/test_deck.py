@@ -149,6 +149,14 @@ def test_the_deck_beside_the_workflow_comes_before_the_users(tmp_path: Path) -> 
             "18:3: 'a-b' is not a valid name for a secret; use letters",
         ),
         ("agentdeck: 1", "agentdeck: 9", "1:12: 9 is too large; the most is 1"),
+        (
+            "tiers:\n",
+            "gateway: { models: { 'gpt-*': haik } }\ntiers:\n",
+            "11:31: haik is not a model or tier of this deck; did you mean haiku?",
+        ),
+        ("tiers:\n", "gateway: { al: true }\ntiers:\n", "11:12: al is not a key here; did you mean all?"),
+        ("tiers:\n", "gateway: { all: maybe }\ntiers:\n", "11:17: true or false is needed here"),
+        ("tiers:\n", "gateway: { models: {} }\ntiers:\n", "11:20: it is empty"),
     ],
 )
 def test_faults_have_their_place(tmp_path: Path, line: str, changed: str, fault: str) -> None:

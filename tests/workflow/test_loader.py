@@ -108,6 +108,10 @@ def test_needs_are_read_off_the_references() -> None:
     ("line", "fault"),
     [
         ("a: { comand: [ls], simulate: 1s }", "f.yaml:4:8: comand is not a key here; did you mean command?"),
+        (
+            "a: { simulate: 1s, gateway: true }",
+            "f.yaml:4:22: gateway is for agents that call models by themselves: cli, command, python; remove it",
+        ),
         ("a: { simulate: 1s, python: m:f }", "f.yaml:4:22: simulate and python: only one of them is allowed"),
         ("a: { needs: [] }", "f.yaml:4:3: it has no verb; give it one of approve, cli, command"),
         ("a: { simulate: 1s, needs: zz }", "f.yaml:4:29: a needs zz, which is not an agent here; there are a"),
