@@ -33,6 +33,7 @@ def import_() -> None:
     Examples:
       agentdeck import crewai crews/research -o research.yaml
       agentdeck import langgraph review.graph:graph -o review.yaml
+      agentdeck import flow flow.yaml -o research.yaml
 
     Exit codes: 0 imported, 2 usage, an invalid definition, or one that cannot be imported.
     """
@@ -71,6 +72,21 @@ def langgraph(graph: str, run_code: bool, out: str | None, force: bool) -> int:
     from agentdeck.operations.importing import import_langgraph
 
     return _report(import_langgraph(graph, run_code, out), out, force)
+
+
+@import_.command()
+@click.argument("file", metavar="FILE", type=click.Path())
+@_out_options
+def flow(file: str, out: str | None, force: bool) -> int:
+    """Import a declarative CrewAI flow, a YAML file with schema: crewai.flow/v1.
+
+    \b
+    Examples:
+      agentdeck import flow flow.yaml -o research.yaml
+    """
+    from agentdeck.operations.importing import import_flow
+
+    return _report(import_flow(file, out), out, force)
 
 
 def _report(imported: Imported, out: str | None, force: bool) -> int:

@@ -52,7 +52,7 @@ CREW_KEYS = {
 
 Parts = list[str | Expression]
 #: What a placeholder becomes.
-Fill = Callable[[str], Expression]
+Fill = Callable[[str], str | Expression]
 
 
 def filled(text: str, fill: Fill) -> Parts:

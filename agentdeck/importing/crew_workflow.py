@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 from agentdeck.importing import crew_prompts
 from agentdeck.importing.crew import Crew, CrewTask, TaskInput, task_inputs
@@ -22,42 +23,53 @@ def crew_workflow(crew: Crew, findings: Findings, models: Mapping[str, str]) -> 
     `models` are the names of the deck's models, by their ids."""
     from agentdeck.workflow.workflow_file import RESERVED_NAMES
 
-    _check_faithful(crew, findings)
+    check_faithful(crew, findings)
     inputs, names = Names(KNOWN_PARAMETERS), Names(RESERVED_NAMES)
-    anchors = Names(())
     found = ImportedWorkflow(crew.name, notes=_notes(crew, findings))
 
     def fill(name: str) -> Expression:
         found.inputs.setdefault(inputs.of(name), "string")
         return Expression(f"inputs.{inputs.of(name)}")
 
-    users: dict[str, list[str]] = {}
-    for task in crew.tasks:
-        if task.agent is not None:
-            users.setdefault(task.agent.name, []).append(task.name)
     for name, part in crew.agents.items():
-        if name not in users and all(task.agent is not None for task in crew.tasks):
+        if all(task.agent is not None and task.agent.name != name for task in crew.tasks):
             findings.warn(part.place, f"the agent {name} has no task, so it is left out")
-        elif len(users.get(name, ())) > 1:
-            found.shared[anchors.of(name)] = _agent_keys(part, findings, fill, models)
-    order = task_inputs(crew.tasks)
-    for task in crew.tasks:
-        keys = _task_keys(task, order[task.name], names, findings, fill)
-        shares = ""
-        if task.agent is not None and len(users[task.agent.name]) > 1:
-            shares = anchors.of(task.agent.name)
-        elif task.agent is not None:
-            prompt = keys.pop("prompt")
-            keys = {**keys, **_agent_keys(task.agent, findings, fill, models), "prompt": prompt}
-        found.agents.append(
-            ImportedAgent(names.of(task.name), keys, _task_notes(task, names, findings, models), shares)
-        )
+    found.agents, found.shared = crew_agents(crew, names.of, fill, findings, models)
     if crew.tasks:
         found.output = f"${{{names.of(crew.tasks[-1].name)}}}"  # as in CrewAI: the output of the last task
     return found
 
 
-def _check_faithful(crew: Crew, findings: Findings) -> None:
+def crew_agents(
+    crew: Crew,
+    named: Callable[[str], str],
+    fill: crew_prompts.Fill,
+    findings: Findings,
+    models: Mapping[str, str],
+) -> tuple[list[ImportedAgent], dict[str, dict[str, Data]]]:
+    """The agents of the tasks, and what several of them share. `named` gives the name of a task's agent."""
+    users = Counter(task.agent.name for task in crew.tasks if task.agent is not None)
+    anchors, found = Names(()), []
+    shared: dict[str, dict[str, Data]] = {}
+    order = task_inputs(crew.tasks)
+    for task in crew.tasks:
+        of_agent = _agent_keys(task.agent, findings, fill, models) if task.agent is not None else {}
+        keys = _task_keys(task, order[task.name], named, findings, fill)
+        shares = ""
+        if task.agent is not None:
+            if users[task.agent.name] > 1:
+                shares = anchors.of(task.agent.name)
+                shared[shares] = of_agent
+            else:
+                prompt = keys.pop("prompt")
+                keys = {**keys, **of_agent, "prompt": prompt}
+        notes = _task_notes(task, named, findings, models)
+        found.append(ImportedAgent(named(task.name), keys, notes, shares))
+    return found, shared
+
+
+def check_faithful(crew: Crew, findings: Findings) -> None:
+    """Notes what cannot run as in CrewAI."""
     process = crew.settings.get("process")
     if process is not None and "sequential" not in str(process.value):
         if "hierarchical" in str(process.value):
@@ -97,21 +109,23 @@ def _agent_keys(
 
 
 def _task_keys(
-    task: CrewTask, given: TaskInput, names: Names, findings: Findings, fill: crew_prompts.Fill
+    task: CrewTask, given: TaskInput, named: Callable[[str], str], findings: Findings, fill: crew_prompts.Fill
 ) -> dict[str, Data]:
     keys: dict[str, Data] = {}
-    needs: Sequence[str] = [names.of(name) for name in given.needs]
+    needs: Sequence[str] = [named(name) for name in given.needs]
     if needs:
         keys["needs"] = needs[0] if len(needs) == 1 else needs
-    reads = [names.of(name) for name in given.reads]
+    reads = [named(name) for name in given.reads]
     keys["prompt"] = crew_prompts.task_text(task.part, findings, fill, reads)
     return keys
 
 
-def _task_notes(task: CrewTask, names: Names, findings: Findings, models: Mapping[str, str]) -> list[str]:
+def _task_notes(
+    task: CrewTask, named: Callable[[str], str], findings: Findings, models: Mapping[str, str]
+) -> list[str]:
     """The comment above a task: where it comes from, and what is missing."""
     notes = []
-    if names.of(task.name) != task.name:
+    if named(task.name) != task.name:
         notes.append(f"In CrewAI: {task.name}")
     lost = crew_prompts.not_carried(task.part, crew_prompts.TASK_KEYS, findings, "task")
     if task.agent is not None:

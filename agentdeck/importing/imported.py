@@ -103,6 +103,12 @@ class Names:
         return self._given[name]
 
 
+def quoted(text: str) -> str:
+    """The text as a literal of an expression, its quotes as escapes: `${…}` ends at a brace outside quotes."""
+    escapes = {"'": r"\x27", '"': r"\x22"}
+    return "'" + "".join(escapes.get(char) or repr(char)[1:-1] for char in text) + "'"
+
+
 def template(parts: Iterable[str | Expression]) -> str:
     """The text of a workflow file that renders as these parts. `${` in plain text stays plain text."""
     text = ""

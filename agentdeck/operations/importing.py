@@ -32,6 +32,15 @@ def import_langgraph(target: str, run_code: bool, out: str | None) -> Imported:
     return _written(*import_langgraph(target, run_code), _folder(out))
 
 
+def import_flow(file: str, out: str | None) -> Imported:
+    """The workflow of a declarative CrewAI flow. Raises InvalidFile."""
+    from agentdeck.importing.crewai_flow import import_flow
+
+    if out is not None and Path(out).resolve() == Path(file).resolve():
+        raise UsageError(f"-o {out}: this is the flow itself, which would be overwritten; name another file")
+    return _written(*import_flow(file, _models(_folder(out))), _folder(out))
+
+
 def _written(workflow: ImportedWorkflow, findings: Findings, folder: Path) -> Imported:
     from agentdeck.importing.workflow_text import faults_of, workflow_text
 

@@ -52,6 +52,8 @@ def test_a_file_is_replaced_only_with_force(deck: Deck) -> None:
         (["crewai", CREWS / "recruitment", "-o", "no/where.yaml"], "-o no/where.yaml: No such file or directory"),
         (["crew", "x"], "No such command 'crew'"),
         (["langgraph", "nowhere:graph"], "there is no module nowhere here"),
+        (["flow", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["flow", CREWS / "recruitment" / "tasks.yaml"], "this is no flow"),
         (["langgraph", "graph"], "write module:name, or FILE.py:name"),
     ],
 )
@@ -89,6 +91,35 @@ def test_a_graph_is_imported_checked_planned_and_run(deck: Deck) -> None:
     ran = deck("run", "review.yaml", "-i", "topic=stoves")
     assert json.loads(ran.stdout) == {"topic": "stoves", "log": ["one stoves", "two"]}
     assert deck("import", "langgraph", "review:graph", "--run-code").returncode == 0
+
+
+FLOW = """
+schema: crewai.flow/v1
+name: research
+state: { type: dict, default: { topic: stoves } }
+methods:
+  look:
+    start: true
+    do: { call: agent, with: { role: R, goal: G, backstory: B, input: "Look at ${state.topic}" } }
+  decide:
+    listen: look
+    router: true
+    emit: [long, short]
+    do: { call: expression, expr: "size(outputs.look.raw) > 1 ? 'long' : 'short'" }
+  cut: { listen: long, do: { call: expression, expr: "'cut ' + state.topic" } }
+"""
+
+
+def test_a_flow_is_imported_checked_planned_and_run(deck: Deck) -> None:
+    deck.write("flow.yaml", FLOW)
+    done = deck("import", "flow", "flow.yaml", "-o", "research.yaml")
+    assert done.returncode == 0, done.stderr
+    assert deck("check", "research.yaml").stdout == "research.yaml: ok\n"
+    assert "critical path  look → decide → cut" in deck("plan", "research.yaml").stdout
+    assert json.loads(deck("run", "research.yaml", "--json").stdout)["output"] == "cut stoves"
+    done = deck("import", "flow", "flow.yaml", "-o", "flow.yaml", "--force")
+    assert done.returncode == 2
+    assert "this is the flow itself" in done.stderr
 
 
 def test_the_model_of_the_deck_is_named(deck: Deck) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentdeck.importing.imported import Expression, ImportedAgent, ImportedWorkflow, Names, template
+from agentdeck.importing.imported import Expression, ImportedAgent, ImportedWorkflow, Names, quoted, template
 from agentdeck.importing.workflow_text import workflow_text
 from agentdeck.workflow.expressions import Template
 from agentdeck.workflow.yaml_source import read_text
@@ -46,6 +46,11 @@ def test_what_is_written_is_read_back(text: str, data: object, notes: list[str])
 def test_plain_text_stays_plain_in_a_template(parts: list[str | Expression]) -> None:
     shown = "".join("<x>" if isinstance(part, Expression) else part for part in parts)
     assert str(Template(template(parts)).render({"x": "<x>"})) == shown
+
+
+@given(TEXTS)
+def test_quoted_text_is_a_literal_in_a_template(text: str) -> None:
+    assert Template(template(["a", Expression(quoted(text)), "b"])).render({}) == f"a{text}b"
 
 
 @given(st.lists(TEXTS, unique=True, max_size=8))
