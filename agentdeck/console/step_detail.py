@@ -167,16 +167,18 @@ def _attempt(one: AttemptStory) -> Iterator[OutlineItem]:
     if one.inner.count:
         role = "bad" if one.inner.failed else "dim"
         yield OutlineItem(inner_counts(one), role, 2, "inside", shut=one.state != "failed")
-        for depth, node in one.inner.nodes():
-            yield from _inner(depth + 3, node)
+        nodes = list(one.inner.nodes())
+        for (depth, node), (below, _) in zip(nodes, [*nodes[1:], (0, None)], strict=True):
+            plain = below <= depth and node.state == "done"  # only its values are inside it
+            yield from _inner(depth + 3, node, shut=plain)
 
 
-def _inner(depth: int, node: InnerNode) -> Iterator[OutlineItem]:
+def _inner(depth: int, node: InnerNode, *, shut: bool) -> Iterator[OutlineItem]:
     """An inner step, with the beginning of what it got and gave."""
     glyph = GLYPHS.get(node.state, "?")
     role = node.state if node.state in ("running", "failed") else "text"
     text = f"{inner_line(node, seconds)}  {clock(node.started)}"
-    yield OutlineItem(text, role, depth, f"{glyph} {node.name}")
+    yield OutlineItem(text, role, depth, f"{glyph} {node.name}", shut)
     for label, value in (("in", node.inputs), ("out", node.output)):
         if value is not None:
             yield OutlineItem(excerpt_line(value), "dim", depth + 1, label)

@@ -23,6 +23,10 @@ PANES = (
     Action("table.copy", "Copy row", "Copy the row, or the marked rows.", ("y",)),
     Action("table.clear", "Clear filter, marks", "Remove the filter, then the marks.", ("escape",)),
 
+    Action(
+        "inside.fold", "Inside", "Show or hide the steps inside the agent.", ("space",), footer=True,
+    ),
+
     Action("limits.less", "Less", "Lower the limit by one step.", ("left", "minus"), does="turn(-1)"),
     Action("limits.more", "More", "Raise the limit by one step.", ("right", "plus"), footer=True, does="turn(1)"),
     Action("limits.much_less", "Much less", "Lower the limit by ten steps.", ("shift+left",), does="turn(-10)"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from agentdeck.scheduler.events import Usage
@@ -250,6 +250,22 @@ class RunTotals:
         """The totals of the inner steps directly below an agent or an inner step, as they first began."""
         graph = self.inside.get(name + "/")
         return list(graph.agents.values()) if graph is not None else []
+
+    def inner_around(self, inner: AgentTotals) -> AgentTotals | None:
+        """The totals of the inner steps around these; None where that is their agent."""
+        above, _, name = inner.graph.prefix[:-1].rpartition("/")
+        graph = self.inside.get(above + "/")
+        return graph.agents.get(name) if graph is not None else None
+
+    def inner_tree(
+        self, name: str, hidden: Collection[str] = (), depth: int = 1
+    ) -> Iterator[tuple[int, AgentTotals]]:
+        """The totals of all inner steps below an agent or an inner step, each with its depth, followed by those
+        inside it; of those in `hidden` without what is inside."""
+        for inner in self.inner_below(name):
+            yield depth, inner
+            if inner.name not in hidden:
+                yield from self.inner_tree(inner.name, hidden, depth + 1)
 
     def agent(self, graph: GraphTotals, name: str, *, has_steps: bool = True) -> AgentTotals:
         """The totals of an agent of this graph. `has_steps`: a step of its own is meant, not a fallback."""

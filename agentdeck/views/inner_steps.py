@@ -84,8 +84,10 @@ class InnerSteps:
             totals.durations.add(seconds)
         else:
             totals.failed_attempts += 1
-        if e.usage is not None:
-            totals.add_usage(e.usage)
+        around: AgentTotals | None = totals
+        while e.usage is not None and around is not None:  # as for agents, what is inside counts
+            around.add_usage(e.usage)
+            around = self._totals.inner_around(around)
 
     def close(self, task: str, step: str, at: float) -> None:
         """The attempt of a step has ended, and what still ran inside it with it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from textual.app import App, ComposeResult
 from textual.message import Message
@@ -90,3 +91,20 @@ class Recorded:
     async def __call__(self, task: str) -> list[tuple[int, ev.Event]]:
         self.asked.append(task)
         return [(seq, event) for seq, event in self.events if not task or getattr(event, "task", "") == task]
+
+
+def inside() -> list[ev.Event]:
+    """The same; payment runs a graph, in whose second node a model is asked."""
+    start, end = (
+        partial(ev.InnerStarted, task="A", step="payment"),
+        partial(ev.InnerEnded, task="A", step="payment"),
+    )
+    return [
+        *order(),
+        start(107.5, attempt=2, inner=1, name="check", kind="node"),
+        end(107.6, attempt=2, inner=1, usage=ev.Usage(100, 20, usd=0.25, model="m")),
+        start(107.6, attempt=2, inner=2, name="charge", kind="node"),
+        start(107.6, attempt=2, inner=3, name="search", parent=2, kind="tool"),
+        end(107.7, attempt=2, inner=3, fault=failed("no answer")),
+        start(107.7, attempt=2, inner=4, name="model", parent=2, kind="model"),
+    ]

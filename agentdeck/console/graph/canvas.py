@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from rich.cells import cell_len, set_cell_size
 
-from agentdeck.console.graph.card import CRITICAL, Card, short
+from agentdeck.console.graph.card import CRITICAL, Card, InnerRow, short
 from agentdeck.console.graph.nodes import Kind, Node
 from agentdeck.console.line_widget import fit
 from agentdeck.console.state_style import GLYPHS
@@ -19,6 +19,8 @@ Span = tuple[str, str]
 CellRow = tuple[Span, ...]
 
 SIGNS = {state: GLYPHS[state] for state in DISPLAY_STATES}
+#: Cells of an inner step's row beside its name.
+INNER_ROOM = 14
 #: Which counts are shown first when there is no room for all.
 _FIRST = ("failed", "asking", "running", "rejected", "done", "ready", "waiting", "skipped", "cancelled")
 #: corners, sides, top and bottom, done part of the bottom
@@ -47,6 +49,7 @@ def title(node: Node, card: Card | None, width: int | None = None) -> str:
     """A node's name and how many agents or items it has; in exactly so many cells where a width is given."""
     times = len(node.members) if node.kind == "group" else card.times if card else 0
     tail = f" ×{short(times)}" if times else ""
+    tail += f" {card.inside}" if card and card.inside else ""
     if width is None:
         return node.label + tail
     if width - len(tail) < min(4, cell_len(node.label)):
@@ -58,13 +61,15 @@ def box_width(node: Node, card: Card | None, least: int, most: int) -> int:
     """How wide a node would like its box."""
     inner = cell_len(title(node, card)) + 2
     inner = max(inner + 6, cell_len(node.about) if card is None else 0)
+    for row in card.inner if card is not None else ():
+        inner = max(inner, cell_len(row.name) + 2 * row.depth + INNER_ROOM)
     return max(least, min(inner + 4, most))
 
 
 def box_height(node: Node, card: Card | None, width: int, more: int) -> int:
-    """Four rows; a group has up to so many `more` for its agents."""
+    """Four rows, and those of inner steps; a group has up to so many `more` for its agents."""
     if node.kind != "group" or card is None:
-        return 4
+        return 4 + (len(card.inner) if card is not None else 0)
     return 4 + min(more, -(-len(node.members) // (2 * (width - 4))))
 
 
@@ -89,6 +94,9 @@ def box(
     lines.append(
         ((fit(node.about, inner), "dim"),) if card is None else counts(node, card, inner, "" if above else time)
     )
+    if node.kind != "group" and card is not None:
+        lines += [_inner_row(row, inner) for row in card.inner[: height - 4]]
+        lines += [((" " * inner, "text"),)] * (height - 2 - len(lines))  # until it is laid out again
     note = f" {card.note} " if card and card.note else ""
     note_role = "critical" if card and card.note == CRITICAL else "dim"
     top = (
@@ -101,6 +109,18 @@ def box(
         rows.append(((side + " ", edge_role), *line, (" " + side, edge_role)))
     rows.append(_bottom(node, card, width, selected))
     return tuple(rows)
+
+
+def _inner_row(row: InnerRow, width: int) -> CellRow:
+    """Inner steps of one name: their state, how often they began and failed, and what one takes."""
+    count = f" ×{short(row.times)}" if row.times > 1 else ""
+    failed = f" {SIGNS['failed']}{short(row.failed)}" if row.failed else ""
+    glyph = " " * min(2 * row.depth, width // 3) + (SIGNS[row.state] if row.times else " ") + " "
+    left = max(0, width - cell_len(glyph))
+    tails = (f"{count}{failed} {row.time}".rstrip(), count + failed, failed)
+    tail = next((tail for tail in tails if cell_len(tail) + min(8, cell_len(row.name)) <= left), "")
+    name = named(row.name, left - cell_len(tail))
+    return ((glyph, row.state), (name, "text" if row.state == "running" else "dim"), (tail, "dim"))
 
 
 def _border(card: Card | None) -> str:
@@ -146,6 +166,9 @@ def counts(node: Node, card: Card, width: int, time: str = "") -> CellRow:
     if node.kind == "spare" and not sum(card.counts):
         text = f"ran as fallback ×{short(card.stand_ins)}" if card.stand_ins else "spare"
         return ((fit(text, width), "dim"),)
+    if card.total <= 1 and card.now:
+        text = fit(f"{card.inside} {card.now}", width - len(time))
+        return (text, card.state), (time, "dim")
     if card.total <= 1:
         time = time if len(card.state) + len(time) <= width else ""
         return (fit(card.state, width - len(time)), card.state), (time, "dim")
@@ -165,6 +188,10 @@ def counts(node: Node, card: Card, width: int, time: str = "") -> CellRow:
             text = text if not spans else " " + text
             used += len(text)
             spans.append((text, card.failed_role if state == "failed" else state))
+    if card.now and width - used > 6:
+        now = named(f" {card.inside} {card.now}", min(width - used, cell_len(card.now) + 3))
+        spans.append((now, "dim"))
+        used += cell_len(now)
     time = time if used + len(time) <= width else ""
     return (*spans, (" " * (width - used - len(time)), "text"), (time, "dim"))
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from agentdeck.console.graph.nodes import Node
 from agentdeck.scheduler.program import assumed
-from agentdeck.views.agent_totals import DISPLAY_STATES, AgentTotals
+from agentdeck.terminal_text import clean
+from agentdeck.views.agent_totals import DISPLAY_STATES, AgentTotals, RunTotals
 from agentdeck.workflow.model import Definition
 
 CRITICAL = "critical"
@@ -16,10 +17,28 @@ FEW = 10
 _NOTHING = dict.fromkeys(DISPLAY_STATES, 0)
 
 
+#: Marks of an agent whose inner steps are not shown, and of one whose are.
+FOLDED, UNFOLDED = "▸", "▾"
+#: Inner steps by name that one agent has rows for.
+INNER_ROWS = 12
+
+
+class InnerRow(NamedTuple):
+    """Inner steps of one name: `depth` of others are around it, it began `times` times, one takes `time`."""
+
+    depth: int
+    name: str
+    state: str
+    times: int = 0
+    failed: int = 0
+    time: str = ""
+
+
 class Card(NamedTuple):
     """`counts` are steps by state, `total` how many are expected. `times` is a number of items or agents, shown
     beside the name. `members` are the states of a group's agents. `spoilt` of the failed steps were never
-    tried: something they need failed."""
+    tried: something they need failed. `inside` marks an agent that has inner steps, as folded or unfolded; `now`
+    says which of them runs. `inner` are those that are drawn, a row each."""
 
     state: str = "waiting"
     counts: tuple[int, ...] = (0,) * len(DISPLAY_STATES)
@@ -30,6 +49,9 @@ class Card(NamedTuple):
     stand_ins: int = 0
     members: tuple[str, ...] = ()
     spoilt: int = 0
+    inside: str = ""
+    now: str = ""
+    inner: tuple[InnerRow, ...] = ()
 
     @property
     def failed_role(self) -> str:
@@ -68,6 +90,11 @@ class Progress(NamedTuple):
     tasks: int = 0
     since: Mapping[str, float] = {}
     now: float = 0.0
+    totals: RunTotals | None = None
+
+    def inner(self, name: str) -> list[AgentTotals]:
+        """The inner steps directly below an agent or an inner step."""
+        return self.totals.inner_below(name) if self.totals is not None else []
 
     def steps(self, name: str) -> Mapping[str, int]:
         """The steps of an agent by state."""
@@ -75,7 +102,36 @@ class Progress(NamedTuple):
         return totals.display_counts if totals else _NOTHING
 
 
-def card_of(node: Node, progress: Progress, *, many: bool = False, note: str = "") -> Card:
+def runs_inside(name: str, progress: Progress) -> str:
+    """The name of an inner step of an agent that runs, the innermost one, and how many run beside it; empty where
+    none does."""
+    found, beside = "", 0
+    while running := [one for one in progress.inner(name) if one.counts["running"] > 0]:
+        name, found = running[0].name, running[0].name.rpartition("/")[2]
+        beside += sum(one.counts["running"] for one in running) - 1
+    return clean(found) + (f" +{short(beside)}" if beside else "")
+
+
+def inner_rows(name: str, progress: Progress) -> tuple[InnerRow, ...]:
+    """The rows of an unfolded agent. Where they are too many, the last one says so."""
+    assert progress.totals is not None
+    every = list(progress.totals.inner_tree(name, depth=0))
+    rows = [_inner_row(depth, totals) for depth, totals in every[:INNER_ROWS]]
+    if len(every) > INNER_ROWS:
+        rows[-1] = InnerRow(0, f"… {len(every) - INNER_ROWS + 1} more names", "waiting")
+    return tuple(rows)
+
+
+def _inner_row(depth: int, totals: AgentTotals) -> InnerRow:
+    median = totals.durations.quantile(0.5)
+    time = "" if median is None else seconds(median)
+    name = clean(totals.name.rpartition("/")[2])
+    return InnerRow(depth, name, state_of(totals.display_counts), totals.attempts, totals.counts["failed"], time)
+
+
+def card_of(
+    node: Node, progress: Progress, *, many: bool = False, note: str = "", unfolded: bool = False
+) -> Card:
     """What to show of a node. `many` agents have a step per item, however many tasks there are."""
     if node.kind == "group":
         each = [progress.steps(name) for name in node.members]
@@ -93,6 +149,7 @@ def card_of(node: Node, progress: Progress, *, many: bool = False, note: str = "
         time = seconds(max(0.0, progress.now - since), whole=True)
     elif durations is not None and durations.count:
         time = seconds(durations.quantile(0.5) or 0.0)
+    inside = node.kind != "group" and bool(progress.inner(node.name))
     return Card(
         state_of(dict(zip(DISPLAY_STATES, counts, strict=True))),
         counts,
@@ -103,6 +160,9 @@ def card_of(node: Node, progress: Progress, *, many: bool = False, note: str = "
         totals.attempts if totals and node.kind == "spare" else 0,
         members,
         sum(progress.agents[name].blocked for name in node.members or (node.name,) if name in progress.agents),
+        (UNFOLDED if unfolded else FOLDED) if inside else "",
+        runs_inside(node.name, progress) if inside else "",
+        inner_rows(node.name, progress) if inside and unfolded else (),
     )
 
 

@@ -14,7 +14,15 @@ from textual.strip import Strip
 
 from agentdeck.console.actions import bindings
 from agentdeck.console.graph.canvas import Span
-from agentdeck.console.graph.card import Card, Progress, attempt_seconds, card_of, slack_note, state_of
+from agentdeck.console.graph.card import (
+    Card,
+    Progress,
+    attempt_seconds,
+    card_of,
+    inner_rows,
+    slack_note,
+    state_of,
+)
 from agentdeck.console.graph.nodes import Node, edges_of, nodes_of
 from agentdeck.console.graph.scene import LEVELS, Edge, Level, Scene, Way, best, scene
 from agentdeck.console.graph.status_map import StatusMap, legend
@@ -46,7 +54,7 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
 
     DEFAULT_CSS = "GraphPane { height: 1fr; width: 1fr; scrollbar-size: 1 1; }"
 
-    BINDINGS = bindings("graph")
+    BINDINGS = bindings("graph") + bindings("inside")
 
     def __init__(self, definition: Definition) -> None:
         super().__init__()
@@ -56,6 +64,9 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
         self.total: int | None = None
         self._all_nodes = nodes_of(definition)
         self._needs = edges_of(definition)
+        self.unfolded: set[str] = set()
+        self._rows: dict[str, int] = {}  # of the unfolded agents
+        self._could_fold = False
         self._many = {name for name, agent in definition.agents.items() if agent.each}
         self._wanted: Level | None = None
         self._drawing: Scene | StatusMap | None = None
@@ -85,8 +96,12 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
         if not self.size:
             return
         tasks = max(view.tasks.total or self.total or 0, view.tasks.opened)
-        progress = Progress(view.agents, tasks, _oldest(view), now)
+        progress = Progress(view.agents, tasks, _oldest(view), now, view.totals)
         self._live = True
+        self._rows = {name: len(inner_rows(name, progress)) for name in self.unfolded}
+        if self._could_fold != (folds := bool(view.totals.inner_below(self.selected))):
+            self._could_fold = folds
+            self.refresh_bindings()
         if self._built != self._key():
             self._build(progress)
         drawing = self._drawing
@@ -113,10 +128,11 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
     # Drawing ---------------------------------------------------------------------------------------------------
 
     def _key(self) -> object:
-        return self.size, self._wanted, self._live, self._halves()
+        return self.size, self._wanted, self._live, self._halves(), tuple(self._rows.items())
 
     def _card(self, node: Node, progress: Progress) -> Card:
-        return card_of(node, progress, many=node.name in self._many, note=self._notes.get(node.name, ""))
+        note, unfolded = self._notes.get(node.name, ""), node.name in self.unfolded
+        return card_of(node, progress, many=node.name in self._many, note=note, unfolded=unfolded)
 
     def _expected(self, name: str, progress: Progress) -> int:
         """How many steps an agent has at least, beyond those that are counted."""
@@ -332,6 +348,16 @@ class GraphPane(CachedBackground, ScrollView, can_focus=True, inherit_bindings=F
         """Back to the level that fits."""
         self._wanted = None
         self._rebuild()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return action != "fold" or self._could_fold
+
+    def action_fold(self) -> None:
+        """Show or hide the inner steps of the selected agent, which only boxes have room for."""
+        self.unfolded ^= {self.selected}
+        if self.unfolded and self.level != "boxes":
+            self._wanted = "boxes"
+        self._built = None
 
     def action_slack(self) -> None:
         self.slack = not self.slack

@@ -235,7 +235,7 @@ def scene(
             sizes = {}
             for name, node in nodes.items():
                 wide = box_width(node, cards.get(name), least, most)
-                sizes[name] = wide, box_height(node, blank, wide, members)
+                sizes[name] = wide, box_height(node, cards.get(name, blank), wide, members)
         else:
             # Where it has to be scrolled anyway, names are not cut for nothing.
             most = min(CHIP_WIDE, share) if share >= CHIP_NARROW else CHIP_ROOMY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agentdeck.console.actions import bindings
 from agentdeck.console.graph.card import failed_role, state_of
 from agentdeck.console.line_widget import Pieces, bar
 from agentdeck.console.log.lines import task_of
@@ -11,7 +12,7 @@ from agentdeck.console.table import Table
 from agentdeck.console.table_model import Column, TableRows
 from agentdeck.insight.formatting import count, dollars, percent, seconds
 from agentdeck.terminal_text import clean
-from agentdeck.views.agent_totals import AgentTotals
+from agentdeck.views.agent_totals import AgentTotals, RunTotals
 from agentdeck.views.run_view import RunView
 
 DASH: Pieces = (("–", "line"),)
@@ -36,41 +37,103 @@ def success(totals: AgentTotals) -> float | None:
 
 
 class AgentsPane(Table[AgentTotals]):
-    """The agents table. Its cursor follows the selection, and moving it selects."""
+    """The agents table. Its cursor follows the selection, and moving it selects. Below an agent that is unfolded
+    are its inner steps by name, those inside others indented. Keys act on the agent of such a row."""
+
+    BINDINGS = bindings("inside") + bindings("table")
 
     def __init__(self) -> None:
         self.rows = TableRows[AgentTotals](lambda totals: totals.name, lambda totals: totals.name)
         self.selection = Selection()
-        super().__init__(COLUMNS, self.rows, empty="no agents yet")
+        #: Agents whose inner steps are shown, and inner steps inside which nothing is shown.
+        self.unfolded: set[str] = set()
+        self.folded: set[str] = set()
+        self._could_fold = False
+        self._totals = RunTotals(None)
+        self._inner: dict[str, tuple[int, str]] = {}  # by row: its depth, and its agent
+        names = Column("agent", self._label, 10, flex=1, most=28, order=_path)
+        super().__init__((COLUMNS[0], names, *COLUMNS[1:]), self.rows, empty="no agents yet")
 
     def tick(self, view: RunView, now: float) -> None:
         self.placeholder = ""
-        self.rows.set_rows([totals for totals in view.agents.values() if totals.has_steps or totals.attempts])
+        rows: list[AgentTotals] = []
+        self._totals, self._inner = view.totals, {}
+        for totals in view.agents.values():
+            if totals.has_steps or totals.attempts:
+                rows.append(totals)
+                if totals.name in self.unfolded:
+                    for depth, inner in view.totals.inner_tree(totals.name, self.folded):
+                        rows.append(inner)
+                        self._inner[inner.name] = depth, totals.name
+        self.rows.set_rows(rows)
         self.refresh_lines()
+        if self._could_fold != (folds := self._folds()):
+            self._could_fold = folds
+            self.refresh_bindings()
 
     def show_selection(self, selection: Selection) -> None:
         self.selection = selection
-        if selection.agent:
+        if selection.agent and selection.agent != self._agent(self.key):
             self.move_to_key(selection.agent)
 
     @property
     def cursor_selection(self) -> Selection | None:
-        if not self.rows.count or self.key == self.selection.agent:
+        if not self.rows.count or self._agent(self.key) == self.selection.agent:
             return None
-        return self._selection_of(str(self.key))
+        return self._selection_of(self._agent(self.key))
 
     def on_table_row_changed(self, event: Table.RowChanged) -> None:
         event.stop()
-        self.selection = self._selection_of(str(event.key))
+        self.selection = self._selection_of(self._agent(event.key))
         self.post_message(SelectionChanged(self, self.selection, opened=event.opened))
+        self.refresh_bindings()
 
     def _selection_of(self, agent: str) -> Selection:
         return Selection(agent, task_of(agent, self.selection.task))
 
+    def _agent(self, key: object) -> str:
+        """The agent of a row."""
+        name = "" if key is None else str(key)
+        return self._inner[name][1] if name in self._inner else name
 
-def _name(totals: AgentTotals) -> Pieces:
-    state = state_of(totals.display_counts)
-    return ((clean(totals.name), state if state in ("running", "asking", "failed") else "text"),)
+    # What is inside an agent
+
+    def _folds(self) -> bool:
+        """Whether the row under the cursor has something inside it."""
+        return bool(self.key is not None and self._totals.inner_below(str(self.key)))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The key that folds an agent marks one without inner steps."""
+        if action in ("fold", "mark"):
+            return self._folds() == (action == "fold")
+        return super().check_action(action, parameters)
+
+    def action_fold(self) -> None:
+        name = str(self.key)
+        if name in self._inner:
+            self.folded ^= {name}
+        else:
+            self.unfolded ^= {name}
+
+    def _label(self, totals: AgentTotals) -> Pieces:
+        """The name of an agent, with a mark where it folds. An inner step is indented; where rows are sorted or
+        filtered, it has the names of those around it instead."""
+        state = state_of(totals.display_counts)
+        role = state if state in ("running", "asking", "failed") else "text"
+        name, depth = totals.name, 0
+        if name in self._inner:
+            role = role if role != "text" else "dim"
+            if self.sorted_by is None and not self.filter:
+                depth, name = self._inner[name][0], name.rpartition("/")[2]
+        if not self._totals.inside:
+            return ((clean(name), role),)
+        open_ = totals.name not in self.folded if totals.name in self._inner else totals.name in self.unfolded
+        mark = ("▾ " if open_ else "▸ ") if self._totals.inner_below(totals.name) else "  "
+        return (("  " * depth + mark, "accent"), (clean(name), role))
+
+
+def _path(totals: AgentTotals) -> str:
+    return totals.name
 
 
 def _count(state: str) -> Column[AgentTotals]:
@@ -144,9 +207,9 @@ BAR = 10
 BAR_STATES = ("done", "rejected", "skipped", "failed", "cancelled", "asking", "running")
 #: column: the state whose count is shown in it too.
 BESIDE = {"running": "asking", "done": "rejected"}
+#: All but the name.
 COLUMNS: tuple[Column[AgentTotals], ...] = (
     Column("state", lambda totals: ((GLYPHS[s := state_of(totals.display_counts)], s),), 1, title=""),
-    Column("agent", _name, 10, flex=1, most=28, order=lambda totals: totals.name),
     Column("progress", _progress, BAR, rank=1, title=""),
     _count("ready"),
     _count("running"),

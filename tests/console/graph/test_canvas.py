@@ -7,7 +7,7 @@ from rich.cells import cell_len
 
 from agentdeck.agents.simulate import Simulate
 from agentdeck.console.graph.canvas import CellRow, box, box_height, chip, counts, named
-from agentdeck.console.graph.card import Card, seconds
+from agentdeck.console.graph.card import Card, InnerRow, seconds
 from agentdeck.console.graph.nodes import Node, edges_of, fold, nodes_of
 from agentdeck.console.graph.scene import draw_text
 from agentdeck.console.graph.status_map import StatusMap
@@ -40,6 +40,15 @@ def node_of(name: str) -> Node:
     return nodes_of(Definition("w", {name: Agent(name, Simulate())}))[name]
 
 
+inner_rows = st.builds(
+    InnerRow,
+    st.integers(0, 40),
+    st.sampled_from(["check", "支払い処理エージェント", "x" * 80, "…", ""]),
+    st.sampled_from(DISPLAY_STATES),
+    st.integers(0, 99_999),
+    st.integers(0, 99_999),
+    st.sampled_from(["", "999ms"]),
+)
 cards = st.one_of(
     st.none(),
     st.builds(
@@ -50,6 +59,9 @@ cards = st.one_of(
         st.sampled_from(["", "999ms", "12s"]),
         st.sampled_from(["", "+1.2s", "critical"]),
         st.integers(0, 2000),
+        inside=st.sampled_from(["", "▸", "▾"]),
+        now=st.sampled_from(["", "model", "支払い処理エージェント +12", "x" * 80]),
+        inner=st.lists(inner_rows, max_size=12).map(tuple),
     ),
 )
 
@@ -69,9 +81,10 @@ def test_where_it_failed_stands_out_and_what_came_of_it_does_not() -> None:
 )
 def test_every_row_is_as_wide_as_asked_for(name: str, what: Card | None, width: int, selected: bool) -> None:
     node = node_of(name)
-    rows = box(node, what, width, 4, selected=selected)
-    assert len(rows) == 4
-    assert {cell_len(text(row)) for row in rows} == {width}
+    for height in {4, box_height(node, what, width, 12)}:
+        rows = box(node, what, width, height, selected=selected)
+        assert len(rows) == height
+        assert {cell_len(text(row)) for row in rows} == {width}
     assert cell_len(text(chip(node, what, width, selected=selected))) == width
 
 
