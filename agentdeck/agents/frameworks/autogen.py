@@ -39,6 +39,9 @@ class AutoGen(Framework):
     def recognises(self, found: object) -> bool:
         return is_a(found, PACKAGE, "ChatAgent") or is_a(found, PACKAGE, "Team")
 
+    def alone(self, found: Any) -> bool:
+        return True
+
     async def call(self, found: Any, given: CallInput) -> AsyncGenerator[InnerEvent, None]:
         turn = turn_of(found)
         if turn.locked():
