@@ -41,7 +41,8 @@ def plan(
     as_json: bool,
 ) -> None:
     """Show levels, critical path, slack, lower bound, and what will be executed: commands, modules, hosts.
-    Nothing is run. Durations are those of earlier runs, if there are any.
+    Nothing is run. Durations are those of earlier runs, if there are any, else those of agents of the same name
+    that do the same in other workflows.
 
     \b
     Examples:
@@ -63,9 +64,10 @@ def plan(
 
     definition = override(load(Path(file)).definition, settings)
     folder = definition.folder or Path(file).parent
-    samples = _seen(db, definition, folder)
+    samples, elsewhere = _seen(db, definition, folder)
     searching = None if search is None else _time(search)
-    made = make(definition, settle(workers, definition, folder), _number(tasks, definition), means(samples))
+    settled, number = settle(workers, definition, folder), _number(tasks, definition)
+    made = make(definition, settled, number, means(samples), elsewhere=elsewhere)
     order = _order(definition, samples, made, searching)
     prompts = [agent for agent in definition.agents.values() if isinstance(agent.does, Prompt)]
     may_call = any(kind_of(agent).can_use_gateway(agent) for agent in definition.agents.values())
@@ -158,14 +160,18 @@ def _number(tasks: str | None, definition: Definition) -> int:
     return TaskFile(tasks, definition, names).count()
 
 
-def _seen(db: str | None, definition: Definition, folder: Path) -> dict[str, list[float]]:
-    """Durations of agents in earlier runs; empty if the store cannot be read."""
+def _seen(
+    db: str | None, definition: Definition, folder: Path
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Durations of agents in earlier runs, and of those that only other workflows have measured; empty if the
+    store cannot be read."""
     try:
         with open_store(db) as reader:
             seen: dict[str, list[float]] = reader.samples(definition.name, str(folder.resolve()))
+            elsewhere: dict[str, float] = reader.seconds_elsewhere(definition, str(folder.resolve()))
     except StoreError:
-        return {}
-    return {name: taken for name, taken in seen.items() if name in definition.agents}
+        return {}, {}
+    return {name: taken for name, taken in seen.items() if name in definition.agents}, elsewhere
 
 
 def page(made: Plan, answering: Mapping[str, str], rates: str = "", order: str = "") -> Iterator[str]:

@@ -69,7 +69,7 @@ class PlanAgent(Document):
     verb: str
     target: str
     seconds: float = Field(description="One attempt.")
-    source: str = Field(description="Where `seconds` comes from: seen, simulated or assumed.")
+    source: str = Field(description="Where `seconds` comes from: seen, elsewhere, simulated or assumed.")
     slack: float = Field(description="Seconds by which it can end later without delaying its task.")
     each: bool
     spare: bool

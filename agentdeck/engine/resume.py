@@ -230,7 +230,7 @@ def _fold(
     """The state from the log, and when a process last executed the run: an owner that only waited renewed its
     lease too. Ended tasks are kept where steps of them are reopened."""
     folder = Path(str(row.source.get("folder") or "."))
-    seconds = reader.durations(definition.name, str(folder))
+    seconds = reader.seconds_elsewhere(definition, str(folder)) | reader.durations(definition.name, str(folder))
     program = programs(definition, folder, seconds, nested)
     workers = row.options.get("workers")
     roots = again.roots if again is not None else set()

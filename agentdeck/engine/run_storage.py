@@ -81,6 +81,13 @@ class RunStorage:
         async with AsyncReader(self.path) as store:
             return await store.read(lambda reader: reader.samples(definition.name, str(folder.resolve())))
 
+    async def seconds_elsewhere(self, definition: Definition, folder: Path) -> dict[str, float]:
+        """Seconds of agents that only other workflows have measured."""
+        if self.path is None:
+            return {}
+        async with AsyncReader(self.path) as store:
+            return await store.read(lambda reader: reader.seconds_elsewhere(definition, str(folder.resolve())))
+
     async def work(self, workflow: str, folder: Path) -> list[float]:
         """Seconds of work of the newest tasks in earlier runs of the workflow."""
         if self.path is None:

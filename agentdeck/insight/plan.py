@@ -10,7 +10,7 @@ from agentdeck.insight.lower_bound import lower_bound, needs_of, resource_second
 from agentdeck.scheduler.program import assumed
 from agentdeck.workflow import graph
 from agentdeck.workflow.agent_kind import kind_of, kinds
-from agentdeck.workflow.model import Definition
+from agentdeck.workflow.model import Agent, Definition
 
 if TYPE_CHECKING:
     from agentdeck.documents import command as documents
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Deed:
     """What one agent will do: its verb, and the command, module, host, model, file or person it turns to, which
-    the plan lists under `heading`. `seconds` is one attempt; `source` says where that is from: seen, simulated or
-    assumed. `slack` is how much later it could end without delaying its task. `many`: one step per item, of which
-    a task has `items`; None where that is not known, and one is counted."""
+    the plan lists under `heading`. `seconds` is one attempt; `source` says where that is from: seen, elsewhere
+    (in other workflows), simulated or assumed. `slack` is how much later it could end without delaying its task.
+    `many`: one step per item, of which a task has `items`; None where that is not known, and one is counted."""
 
     agent: str
     verb: str
@@ -89,13 +89,15 @@ def plan(
     tasks: int = 1,
     seconds: Mapping[str, float] | None = None,
     items: Mapping[str, float] | None = None,
+    elsewhere: Mapping[str, float] | None = None,
 ) -> Plan:
     """Work out the plan. `items` are how many each agent with `each` has of a task. `seconds` are durations by
-    agent, seen in earlier runs; where there are none, what a simulated agent takes, else one second."""
+    agent, seen in earlier runs; where there are none, those of agents that do the same in other workflows
+    (`elsewhere`), what a simulated agent takes, else one second."""
     agents = definition.agents
     workers = workers if workers is not None else definition.limits.workers
-    seen = seconds or {}
-    takes = assumed(definition, seen)
+    seen, others = seconds or {}, elsewhere or {}
+    takes = assumed(definition, {**others, **seen})
     needs = needs_of(definition)
     best = schedule(definition, takes)
     many = {name: (items or {}).get(name) for name, agent in agents.items() if agent.each is not None}
@@ -123,7 +125,7 @@ def plan(
                 heading=kind_of(agent).heading,
                 simulated=agent.does.simulated,
                 seconds=takes[name],
-                source="seen" if name in seen else "simulated" if agent.does.simulated else "assumed",
+                source=_source(agent, seen, others),
                 slack=best.slack.get(name, 0.0),
                 many=agent.each is not None,
                 items=many.get(name),
@@ -141,6 +143,14 @@ def plan(
             for name, limit in definition.limits.resources.items()
         ),
     )
+
+
+def _source(agent: Agent, seen: Mapping[str, float], elsewhere: Mapping[str, float]) -> str:
+    if agent.name in seen:
+        return "seen"
+    if agent.name in elsewhere:
+        return "elsewhere"
+    return "simulated" if agent.does.simulated else "assumed"
 
 
 def plan_document(

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
+from statistics import median
 from typing import Any, TypeAlias, TypeVar
 
 from agentdeck.errors import Fault, StoreError, UsageError
@@ -31,7 +32,7 @@ from agentdeck.store.run_list import ROW, RunRow, run_from_row
 from agentdeck.store.runs import WHOLE_TASK
 from agentdeck.store.schema import open_for_reading
 from agentdeck.store.sqlite_errors import explain
-from agentdeck.workflow.model import Data
+from agentdeck.workflow.model import Data, Definition, plain
 
 PAGE = 2000
 #: Columns that a text is searched in, the most likely first. One condition each: a search of the joined columns
@@ -211,6 +212,30 @@ class Reader:
         """Seconds of the newest attempts of each agent of a workflow that succeeded, oldest first."""
         sql = "SELECT agent, samples FROM durations WHERE workflow = ? AND folder = ? AND agent != ?"
         return {agent: json.loads(text) for agent, text in self.select(sql, (workflow, folder, WHOLE_TASK))}
+
+    def seconds_elsewhere(self, definition: Definition, folder: str) -> dict[str, float]:
+        """Median seconds of each agent that this workflow has not measured, where agents of the same name that
+        do the same were measured in other workflows. Of these, the definition that ran last is compared."""
+        measured = self.samples(definition.name, folder)
+        names = [
+            name
+            for name, agent in definition.agents.items()
+            if name not in measured and agent.does.holds_worker and agent.does.seconds() is None
+        ]
+        sql = (
+            "SELECT agent, samples, (SELECT text FROM runs JOIN definitions USING (identity)"
+            " WHERE runs.workflow = durations.workflow"
+            " AND coalesce(json_extract(source, '$.folder'), '') = durations.folder"
+            " ORDER BY started DESC LIMIT 1)"
+            " FROM durations"
+            " WHERE agent IN (SELECT value FROM json_each(?)) AND NOT (workflow = ? AND folder = ?)"
+        )
+        found: dict[str, list[float]] = {}
+        for name, taken, text in self.select(sql, (json.dumps(names), definition.name, folder)) if names else ():
+            other = json.loads(text or "{}").get("agents", {}).get(name)
+            if other is not None and work_of(other) == work_of(plain(definition.agents[name])):
+                found.setdefault(name, []).extend(json.loads(taken))
+        return {name: median(taken) for name, taken in found.items()}
 
     def work(self, workflow: str, folder: str) -> list[float]:
         """Seconds of work of the newest tasks of a workflow, where they were counted."""
@@ -406,6 +431,11 @@ class Reader:
 def means(samples: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """The mean of each agent's seconds."""
     return {agent: sum(taken) / len(taken) for agent, taken in samples.items()}
+
+
+def work_of(agent: Any) -> Data:
+    """What decides how long an agent takes, of its definition as plain data: what it does, and on which tier."""
+    return [agent["does"], agent.get("tier")]
 
 
 def _like(text: str) -> str:

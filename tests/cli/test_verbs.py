@@ -93,6 +93,23 @@ def test_plan_says_who_would_answer(deck: Deck) -> None:
     assert "models         tier execution: x of p, else y of p\n" in deck("plan", "w.yaml").stdout
 
 
+def test_a_first_run_goes_by_what_agents_that_do_the_same_took_in_other_workflows(deck: Deck) -> None:
+    head = "agentdeck: 1\nname: {}\nagents:\n  same: {{ command: ['true'] }}\n  other: {{ command: [{}] }}\n"
+    deck.write("one.yaml", head.format("one", "'true'"))
+    deck.write("two.yaml", head.format("two", "'true', x") + "  later: { command: ['true'], needs: same }\n")
+    assert deck("run", "one.yaml").returncode == 0
+    agents = json.loads(deck("plan", "two.yaml", "--json").stdout)["agents"]
+    assert {name: agent["source"] for name, agent in agents.items()} == {
+        "same": "elsewhere",
+        "other": "assumed",
+        "later": "assumed",
+    }
+    assert 0.0 < agents["same"]["seconds"] < 60.0
+    assert deck("run", "two.yaml").returncode == 0
+    agents = json.loads(deck("plan", "two.yaml", "--json").stdout)["agents"]
+    assert {agent["source"] for agent in agents.values()} == {"seen"}
+
+
 def test_plan_shows_what_a_search_for_the_order_gains(deck: Deck) -> None:
     lines = [
         f"  {name}: {{ simulate: {{ takes: 1s }}, needs: [{', '.join(above)}] }}" for name, above in NEEDS.items()

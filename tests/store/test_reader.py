@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from agentdeck.agents.python import Python
 from agentdeck.agents.simulate import Simulate
 from agentdeck.errors import UsageError
 from agentdeck.store.reader import Reader
@@ -133,6 +134,26 @@ def test_a_run_whose_owner_died_is_interrupted(path: Path, connection: sqlite3.C
     assert names(reader.runs(1, state="running")) == ["held"]
     assert names(reader.runs(state="running")) == ["held", "elsewhere"]
     assert reader.run("drained").tasks == Counts(9, 1)
+
+
+def test_medians_of_agents_that_do_the_same_in_other_workflows(
+    path: Path, connection: sqlite3.Connection
+) -> None:
+    def doing(workflow: str, **does: str) -> Definition:
+        return Definition(workflow, {name: Agent(name, Python(f"m:{what}")) for name, what in does.items()})
+
+    for number, (one, taken) in enumerate(
+        [
+            (doing("before", a="f", b="f"), {"a": [1.0, 2.0, 9.0], "b": [5.0]}),
+            (doing("edited", a="f"), {"a": [70.0] * 9}),
+            (doing("edited", a="g"), {}),
+            (doing("own", c="f"), {"c": [3.0]}),
+        ]
+    ):
+        create_run(connection, NewRun(f"r{number}", one.name, save_definition(connection, one), float(number)))
+        save_durations(connection, one.name, "", taken)
+    wanted = doing("own", a="f", b="other", c="f", d="f")
+    assert Reader(path).seconds_elsewhere(wanted, "") == {"a": 2.0}
 
 
 def test_definitions_and_durations(path: Path, connection: sqlite3.Connection) -> None:
