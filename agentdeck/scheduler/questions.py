@@ -16,6 +16,8 @@ from agentdeck.workflow.model import Approve, Data, Type
 
 #: The field of an answer that is one value.
 ANSWER = "answer"
+#: A field of this name is given by the decision itself: yes or no.
+APPROVED = "approved"
 _KINDS: dict[str, str] = {"array": "list", "null": "any"}
 _KNOWN = ("string", "number", "integer", "boolean", "object")
 

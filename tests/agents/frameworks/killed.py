@@ -38,7 +38,16 @@ def workflow(target: str) -> Workflow:
 
 def killed_while_it_asks(target: str, db: Path) -> None:
     """Run an agent in another process, which is killed with SIGKILL once it asks."""
-    ended = subprocess.run([sys.executable, "-m", __name__, target, str(db)], cwd=ROOT, timeout=60)
+    _killed(target, db)
+
+
+def killed_after(inner_steps: int, target: str, db: Path) -> None:
+    """The same, killed once the end of so many inner steps is recorded."""
+    _killed(target, db, str(inner_steps))
+
+
+def _killed(target: str, db: Path, *more: str) -> None:
+    ended = subprocess.run([sys.executable, "-m", __name__, target, str(db), *more], cwd=ROOT, timeout=60)
     assert ended.returncode == -signal.SIGKILL
 
 
@@ -51,12 +60,15 @@ async def resumed(target: str, db: Path, answers: Callable[[Question], Any]) -> 
         return await run.result()
 
 
-async def _ask_and_die(target: str, db: Path) -> None:
+async def _run_and_die(target: str, db: Path, after: int = 0) -> None:
     async with workflow(target).start(db=db) as run:
+        ended = 0
         async for event in run.events():
-            if event.kind == "noted" and await run.questions():
+            ended += event.kind == "inner_ended"
+            asks = event.kind == "noted" and await run.questions()
+            if ended >= after if after else asks:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":
-    asyncio.run(_ask_and_die(sys.argv[1], Path(sys.argv[2])))
+    asyncio.run(_run_and_die(sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:])))
