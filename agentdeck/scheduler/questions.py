@@ -119,7 +119,7 @@ def _type_of(schema: Data) -> Type:
     if not isinstance(kind, str):
         return Type("any")
     kind = _KINDS.get(kind, kind)
-    return Type(kind) if kind in (*_KNOWN, "list") else Type("any")  # type: ignore[arg-type]
+    return Type(kind) if kind == "list" or kind in _KNOWN else Type("any")  # type: ignore[arg-type]
 
 
 def _map(schema: Data) -> Mapping[str, Data]:
