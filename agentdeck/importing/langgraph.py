@@ -11,6 +11,8 @@ from agentdeck.workflow.model import KNOWN_PARAMETERS, Data
 
 RUN = "agentdeck.importing.langgraph_node:run"
 STATE = "agentdeck.importing.langgraph_node:state"
+#: So often does a node repeat itself at most. LangGraph's own limit is 10,000 supersteps.
+MAX_ROUNDS = 1000
 #: LangGraph knows neither: a node takes as long as it takes, and an exception ends the graph.
 DEFAULTS: dict[str, Data] = {"timeout": "1h", "retry": 1}
 
@@ -46,6 +48,7 @@ class _Writer:
         self.needs: dict[str, tuple[str, ...]] = {}
         self.above: dict[str, set[str]] = {START: set()}
         self.chooses = {branch.source for branch in graph.all_branches()}
+        self.loops = set(graph.loops())
         self.sent = {name for branch in graph.branches for name in branch.sends}
 
     def workflow(self) -> ImportedWorkflow:
@@ -99,6 +102,8 @@ class _Writer:
             if condition := self.condition(name, sources):
                 keys["when"] = condition
             keys |= self.call(name, self.before(name))
+            if name in self.loops:
+                keys["repeat"] = {"until": f"{name!r} not in output.next", "max": MAX_ROUNDS}
         notes = [
             f"The node of {node.place}." if self.names.of(name) == name else f"The node {name} of {node.place}."
         ]
@@ -128,7 +133,7 @@ class _Writer:
         found = {source for source, target in graph.edges if target == name and source != START}
         found |= {one for starts, target in graph.waiting if target == name for one in starts}
         found |= {branch.source for branch in graph.all_branches() if name in (*branch.ends, *branch.sends)}
-        return [one for one in (START, *self.when.order) if one in found]
+        return [one for one in (START, *self.when.order) if one in found - {name}]
 
     def waits(self, name: str, sources: list[str]) -> list[str]:
         """The needs of a node: those that start it, and those whose writes it sees."""
@@ -176,7 +181,7 @@ class _Writer:
         steps: list[Data] = [["${inputs}"]]
         for step in self.when.sees[name]:
             update = [f"${{{self.names.of(one)}{'.update' if one in self.chooses else ''}}}" for one in step]
-            steps.append(update)
+            steps.append({"rounds": update[0]} if self.loops & {*step} else update)
         return steps
 
     def call(self, name: str, before: list[Data]) -> dict[str, Data]:
@@ -189,4 +194,5 @@ class _Writer:
             sends = list(dict.fromkeys(end for one in branches for end in one.sends))
             given |= {"send": sends} if sends else {}
             given |= {"many": True} if any(branch.many for branch in branches) else {}
+            given |= {"rounds": MAX_ROUNDS} if name in self.loops else {}
         return {"python": RUN, "with": given}

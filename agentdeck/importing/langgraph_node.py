@@ -25,11 +25,13 @@ _NOT_SENT: Any = object()
 async def run(
     graph: str,
     node: str,
-    before: Sequence[Sequence[Data]] = (),
+    before: Sequence[Data] = (),
     to: Sequence[str] | None = None,
     send: Sequence[str] = (),
     many: bool = False,
     sent: Any = _NOT_SENT,
+    rounds: int = 0,
+    previous: Data = None,
 ) -> Data:
     """What a node of the graph writes into the state. `before` has what the steps before it wrote, one list for
     each superstep; the first is the input of the graph. A node that was reached by `Send` gets `sent` instead.
@@ -37,10 +39,12 @@ async def run(
     Where the node chooses what comes next, `to` names the nodes that the workflow has for that, `send` those
     that it reaches by `Send`, and the result is a map: `update`, `next`, and for `send` the values that are sent.
     Without `many`, conditional edges that choose several nodes at once are an error: the workflow was made for
-    one.
+    one. A node that may choose itself runs at most `rounds` times, each time with the `previous` result: its
+    `update` is then a list, with what it wrote in each round.
     """
     built = _graph(graph)
-    channels = _channels(built, before) if before else {}
+    earlier = previous["update"] if rounds and previous else []
+    channels = _channels(built, [*before, {"rounds": earlier}]) if before else {}
     if node == START:
         result = _given(built, before)
         updates: list[tuple[str, Any]] = []
@@ -63,10 +67,15 @@ async def run(
             raise Permanent(
                 f"{what}: annotate the function with what it returns (list), and import the graph again"
             )
-    return _chosen(node, updates, [one for way in ways for one in way], to, send)
+    found = _chosen(node, updates, [one for way in ways for one in way], to, send)
+    if rounds:
+        found["update"] = [*earlier, found["update"]]
+        if node in found["next"] and len(found["update"]) >= rounds:
+            raise Permanent(f"{node} has repeated itself {rounds} times, and still goes to itself")
+    return found
 
 
-async def state(graph: str, before: Sequence[Sequence[Data]]) -> Data:
+async def state(graph: str, before: Sequence[Data]) -> Data:
     """The state at the end, as the graph returns it."""
     built = _graph(graph)
     channels = _channels(built, before)
@@ -109,18 +118,20 @@ def _config() -> dict[str, Any]:
 # The state -----------------------------------------------------------------------------------------------------
 
 
-def _channels(built: Any, before: Sequence[Sequence[Data]]) -> dict[str, Any]:
+def _channels(built: Any, before: Sequence[Data]) -> dict[str, Any]:
     """The channels of the graph after these supersteps."""
     channels = {name: channel.copy() for name, channel in built.builder.channels.items()}
     _apply(channels, [_given(built, before)])
     for step in before[1:]:
-        updates = [update for one in step for update in _flat(one)]
-        if updates:  # else all of its steps were skipped: there was no such superstep
-            _apply(channels, updates)
+        rounds = [[one] for one in step["rounds"] or ()] if isinstance(step, Mapping) else [step]
+        for steps in rounds:
+            updates = [update for one in steps for update in _flat(one)]
+            if updates or isinstance(step, Mapping):  # else all steps were skipped: there was no such superstep
+                _apply(channels, updates)
     return channels
 
 
-def _given(built: Any, before: Sequence[Sequence[Data]]) -> dict[str, Any]:
+def _given(built: Any, before: Sequence[Data]) -> dict[str, Any]:
     """The input of the graph: the inputs that were given."""
     keys = built.builder.schemas[built.builder.input_schema]
     return {key: value for key, value in before[0][0].items() if key in keys and value is not None}
@@ -231,7 +242,7 @@ def _is_class_of_fields(schema: Any) -> bool:
 
 def _chosen(
     node: str, writes: list[tuple[str, Any]], goto: list[Any], to: Sequence[str], send: Sequence[str]
-) -> Data:
+) -> dict[str, Data]:
     """The result of a node that chooses. Raises Permanent where the workflow does not have what it chose."""
     names = list(dict.fromkeys(name for name in goto if isinstance(name, str) and name != END))
     sends: dict[str, list[Any]] = {name: [] for name in send}

@@ -63,6 +63,12 @@ class StateGraph:
     branches: list[Branch] = field(default_factory=list)
     inputs: dict[str, Data] = field(default_factory=dict)
 
+    def loops(self) -> list[str]:
+        """The nodes whose conditional edges may choose themselves."""
+        return list(
+            dict.fromkeys(branch.source for branch in self.all_branches() if branch.source in branch.ends)
+        )
+
     def all_branches(self) -> list[Branch]:
         """The conditional edges, and the commands of nodes, which are conditional edges too."""
         commands = [Branch(n.name, n.goes, n.place, many=n.many) for n in self.nodes.values() if n.goes]
@@ -124,6 +130,8 @@ def schedule(graph: StateGraph, findings: Findings) -> Schedule:
         paths = _paths(graph, name, found, findings)
         found.paths[name] = paths
     findings.raise_faults()
+    _check_loops(graph, found, findings)
+    findings.raise_faults()
     for name in [*found.order, END]:
         found.sees[name] = _seen(graph, name, found, findings)
     return found
@@ -165,7 +173,7 @@ def _sources(graph: StateGraph) -> dict[str, set[str]]:
             found[target].update(starts)
     for branch in graph.all_branches():
         for target in (*branch.ends, *branch.sends):
-            if target != END and branch.source != START:
+            if target not in (END, branch.source) and branch.source != START:
                 found[target].add(branch.source)
     return found
 
@@ -207,7 +215,7 @@ def _paths(graph: StateGraph, name: str, found: Schedule, findings: Findings) ->
         if target == name:
             reached.update(dict.fromkeys(start if source == START else found.paths[source]))
     for number, branch in enumerate(graph.all_branches()):
-        if name in (*branch.ends, *branch.sends):
+        if name in (*branch.ends, *branch.sends) and name != branch.source:
             one = name in branch.ends and not branch.many
             choice = frozenset([Choice(str(number) if one else f"{number} {name}", name)])
             for path in start if branch.source == START else found.paths[branch.source]:
@@ -248,6 +256,24 @@ def _check_once(graph: StateGraph, name: str, paths: list[GraphPath], findings: 
                 fix = f'add_edge(["a", "b"], "{name}") waits for all; else {WHOLE.format(target=graph.target)}'
                 findings.fault(graph.nodes[name].place, what, fix)
                 return
+
+
+def _check_loops(graph: StateGraph, found: Schedule, findings: Findings) -> None:
+    """A node that repeats itself is one step with `repeat`. That holds where nothing else runs meanwhile."""
+    needs = {name: tuple(sources) for name, sources in _sources(graph).items()}
+    for name in graph.loops():
+        outs = [branch for branch in graph.all_branches() if branch.source == name]
+        plain = [*graph.edges, *((one, end) for starts, end in graph.waiting for one in starts)]
+        why = ""
+        if len(outs) > 1 or outs[0].many or outs[0].sends or any(source == name for source, _ in plain):
+            why = "other edges leave it"
+        for other in found.order:
+            orders = _orders(found.paths[other], found.paths[name])
+            if other != name and (0 in orders or (1 in orders and name not in graphs.upstream(needs, other))):
+                why = f"{other} runs meanwhile"
+        if why:
+            what = f"{name} repeats itself, and {why}; how often it does is decided by code"
+            findings.fault(outs[0].place, what, WHOLE.format(target=graph.target))
 
 
 def _seen(graph: StateGraph, name: str, found: Schedule, findings: Findings) -> list[list[str]]:

@@ -203,6 +203,52 @@ graph = builder.compile()
     check_same(Module(tmp_path, code), {"topic": "s"}, {"topic": "l"})
 
 
+def test_a_node_that_repeats_itself(tmp_path: Path) -> None:
+    code = """
+def draft(state):
+    return {"log": [f"draft {len(state['log'])}"], "score": state["score"] + 1}
+
+def again(state) -> Literal["draft", "good", "bad"]:
+    if state["score"] < len(state["topic"]):
+        return "draft"
+    return "good" if state["topic"] != "ab" else "bad"
+
+builder = StateGraph(State).add_node("plan", node("plan", score=0)).add_node(draft)
+builder.add_node("good", node("good")).add_node("bad", node("bad")).add_node("last", node("last"))
+builder.add_edge(START, "plan").add_edge("plan", "draft").add_conditional_edges("draft", again)
+builder.add_edge("good", "last").add_edge("bad", "last")
+graph = builder.compile()
+"""
+    module = Module(tmp_path, code)
+    check_same(module, {"topic": "abc"}, {"topic": "ab"}, {"topic": ""})
+    workflow, _ = import_langgraph(f"{module.file}:graph", False)
+    agents = {agent.name: agent.keys for agent in workflow.agents}
+    assert agents["draft"]["repeat"] == {"until": "'draft' not in output.next", "max": 1000}
+    for more, said in (
+        ('add_node("x", node("x")).add_edge("draft", "x")', "draft repeats itself, and other edges leave it"),
+        ('add_node("x", node("x")).add_edge("plan", "x")', "draft repeats itself, and x runs meanwhile"),
+        (
+            'add_node("x", node("x")).add_node("y", node("y")).add_edge(START, "x").add_edge("x", "y")',
+            "draft repeats itself, and y runs meanwhile",
+        ),
+    ):
+        changed = Module(tmp_path, code.replace("graph = ", f"builder.{more}\ngraph = "))
+        assert said in changed.refused()
+
+
+def test_a_node_that_never_stops_repeating_itself_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentdeck.importing.langgraph.MAX_ROUNDS", 3)
+    code = """
+def again(state) -> Literal["a", "__end__"]:
+    return "a"
+
+graph = StateGraph(State).add_node("a", node("a")).add_edge(START, "a").add_conditional_edges("a", again)
+"""
+    result = asyncio.run(Module(tmp_path, code).imported().run({"topic": ""}, check=False))
+    assert result.error is not None
+    assert result.error.message.endswith("a has repeated itself 3 times, and still goes to itself")
+
+
 def random_graph(seed: int) -> str:
     """A graph of a few nodes with plain, joined and conditional edges, without cycles."""
     pick = random.Random(seed)
@@ -215,18 +261,20 @@ def random_graph(seed: int) -> str:
         later = list(range(n + 1, count))
         if not later or n not in reached:
             continue
-        kind = pick.choice(["edge", "edge", "edges", "branch", "branch", "many", "end"])
-        targets = pick.sample(
-            later, min(len(later), {"edge": 1, "edges": 2, "branch": 2, "many": 2, "end": 0}[kind])
-        )
+        kind = pick.choice(["edge", "edge", "edges", "branch", "branch", "many", "loop", "end"])
+        targets = pick.sample(later, min(len(later), {"edge": 1, "loop": 1, "end": 0}.get(kind, 2)))
         reached |= {*targets}
         if kind in ("edge", "edges"):
             lines += [f'builder.add_edge("n{n}", "n{target}")' for target in targets]
         elif kind != "end":
             names = [f"n{target}" for target in targets] + (["__end__"] if pick.random() < 0.3 else [])
-            returns = f"Literal{names}" if kind == "branch" else f"list[Literal{names}]"
+            names += [f"n{n}"] if kind == "loop" else []
+            returns = f"Literal{names}" if kind != "many" else f"list[Literal{names}]"
             choice = f"{names}[(len(state['topic']) + {n}) % {len(names)}]"
             choice = f"{names}[:1 + len(state['topic']) % 2]" if kind == "many" else choice
+            if kind == "loop":
+                rounds = f"len([one for one in state['log'] if one.startswith('n{n} ')])"
+                choice = f"{names}[-1 if {rounds} <= len(state['topic']) else 0]"
             lines.append(f"def route{n}(state) -> {returns}:\n    return {choice}")
             lines.append(f'builder.add_conditional_edges("n{n}", route{n})')
     for n in range(count):
@@ -251,7 +299,7 @@ def test_random_graphs_end_as_in_langgraph(tmp_path: Path) -> None:
             workflow = module.imported(run_code=seed % 2 == 1)
         except InvalidFile as error:
             said = str(error)
-            refused += "more than once" in said or "depends on the path" in said
+            refused += any(why in said for why in ("more than once", "depends on the path", "repeats itself"))
             continue
         for topic in ("", "a", "ab"):
             real = asyncio.run(_graph(f"{module.name}:graph").ainvoke({"topic": topic}))
