@@ -61,7 +61,8 @@ def _call(place: AgentWithCode, target: str, function: Any) -> list[Issue]:
     for name, why in annotations_of(function).unresolved.items():
         what = f"the type of {name} is not known, so it is not checked: {why}"
         issues.append(place.issue(what, "import it, or leave the annotation out", warning=True))
-    if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+    # A function without parameters may make an object of a framework, which takes all of `with`.
+    if parameters and all(p.kind is not p.VAR_KEYWORD for p in parameters):
         names = [p.name for p in free]
         for key in agent.with_:
             if key not in names:

@@ -90,6 +90,10 @@ def test_sub_workflows_are_checked_too_and_once(folder: Path) -> None:
     assert [(Path(i.file).name, i.line, i.column) for i in found] == [("inner.yaml", 4, 8)]
 
 
+def test_a_function_without_parameters_may_make_an_object_that_takes_all(folder: Path) -> None:
+    assert told(folder, "def f(): ...", "  a: { with: { task: x }, python: w_shop:f }\n") == []
+
+
 def test_what_a_module_prints_is_no_output_of_ours(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert told(folder, "print('hello')\ndef f(): ...", "  a: { python: w_shop:f }\n") == []
     assert capsys.readouterr().out == ""

@@ -18,9 +18,11 @@ from autogen_core.model_context import BufferedChatCompletionContext
 from autogen_core.models import ChatCompletionClient, CreateResult, ModelInfo, RequestUsage, UserMessage
 from pydantic import BaseModel
 
+from agentdeck import Workflow
 from agentdeck.agents.frameworks.autogen import AutoGen
 from agentdeck.agents.frameworks.framework import CallInput, Ended, Started, Text, Used
 from agentdeck.agents.frameworks.turns import WAITS
+from agentdeck.operations import bundled_files
 from agentdeck.scheduler import events as ev
 from agentdeck.testing import FrameworkContract
 from tests.agents.frameworks import killed
@@ -318,3 +320,9 @@ def fork() -> GraphFlow:
     builder = DiGraphBuilder().add_node(first).add_node(person).add_node(other)
     builder.add_edge(first, person).add_edge(first, other)
     return GraphFlow([first, person, other], builder.build())
+
+
+async def test_the_example_is_valid_and_runs() -> None:
+    made = Workflow.from_file(bundled_files.workflows() / "frameworks" / "team.yaml")
+    result = await made.run()
+    assert result.output == {"said": "APPROVE", "messages": 4}
