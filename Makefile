@@ -7,6 +7,7 @@ DOCS := .venv/.docs
 PROXY := .venv/proxy
 PHOENIX := .venv/phoenix
 CODERS := .venv/coders
+GATEWAY := .venv/gateway
 # The compiled wheel as it is published, and one for `make check`, whose C code is compiled in a fraction of the time.
 WHEEL := .venv/wheel-O3
 QUICK := .venv/wheel-O0
@@ -26,7 +27,7 @@ BRANCHES := -p tests.branch_coverage --measure="$(COVERED)"
 # The tests start hundreds of processes: compiled once, not by each of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-live test-cli check compiled wheel bench screenshots soak docs coverage clean test-all
+.PHONY: run test test-live test-cli test-gateway check compiled wheel bench screenshots soak docs coverage clean test-all
 
 run: $(READY)  ## the console on a thousand orders that already run; headless where there is no terminal
 	$(BIN)/agentdeck demo
@@ -42,6 +43,9 @@ test-live: $(READY) $(PROXY)/.ready $(PHOENIX)/.ready  ## a real proxy, which ma
 
 test-cli: $(READY) $(CODERS)/.ready  ## Claude Code, Codex and Gemini CLI themselves, against a local server; needs npm
 	PATH="$(CURDIR)/$(CODERS)/node_modules/.bin:$$PATH" $(BIN)/pytest -m live tests/agents/test_cli_live.py
+
+test-gateway: $(READY) $(GATEWAY)/.ready  ## the SDKs of OpenAI and Anthropic, LangChain, CrewAI, and coding agents that are there
+	PATH="$(CURDIR)/$(CODERS)/node_modules/.bin:$$PATH" $(BIN)/pytest -m live tests/gateway
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -104,6 +108,13 @@ $(PROXY)/.ready: | $(READY)  # apart: it wants an older rich than the console
 $(PHOENIX)/.ready: | $(READY)  # apart: 620 MB
 	$(PYTHON) -m venv $(PHOENIX)
 	$(PHOENIX)/bin/python -m pip install --quiet --disable-pip-version-check 'arize-phoenix>=20'
+	touch $@
+
+$(GATEWAY)/.ready: | $(READY)  # CrewAI needs versions of its own
+	$(PYTHON) -m venv $(GATEWAY)
+	$(GATEWAY)/bin/python -m pip install --quiet --disable-pip-version-check openai anthropic langchain-openai
+	$(PYTHON) -m venv $(GATEWAY)-crewai
+	$(GATEWAY)-crewai/bin/python -m pip install --quiet --disable-pip-version-check crewai
 	touch $@
 
 $(CODERS)/.ready: | $(READY)  # 800 MB

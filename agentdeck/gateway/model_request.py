@@ -21,12 +21,14 @@ class BadRequest(Exception):
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
     """`model` is the name that the client asks for. `prompt` is complete but for the model that will answer it.
-    `echo` are values of the request that the answer repeats."""
+    `echo` are values of the request that the answer repeats, `offered` what the answer has to know of its tools,
+    by name."""
 
     model: str
     prompt: PromptRequest
     stream: bool = False
     echo: Mapping[str, Data] = field(default_factory=dict)
+    offered: Mapping[str, Any] = field(default_factory=dict)
 
 
 class ModelAnswer(NamedTuple):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from agentdeck.gateway import openai_errors
 from agentdeck.gateway.chat_completions import arguments, function, read_format, text_of, tool_choice
@@ -32,6 +32,17 @@ HINTS = ("user", "metadata", "store", "include", "service_tier", "safety_identif
 TEXTS = ("input_text", "output_text", "text")
 #: The parameter of a tool of the type `custom`, whose input is text.
 INPUT = "input"
+#: The namespace of tools whose names are used as they are.
+PLAIN = "functions"
+
+
+class OfferedTool(NamedTuple):
+    """A tool as the client offers it, and as a model is told of it. `custom`: its input is text."""
+
+    spec: ToolSpec
+    name: str
+    namespace: str
+    custom: bool
 
 
 class Responses(Dialect):
@@ -45,8 +56,8 @@ class Responses(Dialect):
         system, messages = _read_input(body.get("input"))
         form, reasoning = map_of(body.get("text") or {}, "text"), map_of(body.get("reasoning") or {}, "reasoning")
         schema, strict = read_format(form.get("format"), "text.format")
-        tools = list_at(body, "tools")
-        custom = [tool["name"] for tool in tools if isinstance(tool, dict) and tool.get("type") == "custom"]
+        tools = [*list_at(body, "tools"), *_additional_tools(body.get("input"))]
+        offered = [one for n, tool in enumerate(tools) for one in _tools(tool, f"tools[{n}]")]
         choice = body.get("tool_choice")
         if isinstance(choice, dict) and choice.get("type") == "custom":
             choice = {**choice, "type": "function"}
@@ -58,7 +69,7 @@ class Responses(Dialect):
             number_at(body, "temperature"),
             count_at(body, "max_output_tokens"),
             (),
-            [_tool(tool, f"tools[{n}]") for n, tool in enumerate(tools)],
+            [one.spec for one in offered],
             strict=strict,
             top_p=number_at(body, "top_p"),
             tool_choice=tool_choice(choice, "function"),
@@ -67,7 +78,7 @@ class Responses(Dialect):
         )
         echo: dict[str, Data] = {
             "instructions": body.get("instructions"),
-            "tools": list(tools),
+            "tools": body.get("tools") or [],
             "tool_choice": body.get("tool_choice") or "auto",
             "parallel_tool_calls": body.get("parallel_tool_calls") is not False,
             "temperature": body.get("temperature"),
@@ -75,9 +86,14 @@ class Responses(Dialect):
             "max_output_tokens": body.get("max_output_tokens"),
             "metadata": body.get("metadata") or {},
             "text": dict(form) or {"format": {"type": "text"}},
-            "custom": custom,
         }
-        return ModelRequest(text_at(body, "model"), prompt, bool(flag_at(body, "stream")), echo)
+        return ModelRequest(
+            text_at(body, "model"),
+            prompt,
+            bool(flag_at(body, "stream")),
+            echo,
+            {one.spec.name: one for one in offered},
+        )
 
     def answer(self, answer: ModelAnswer) -> Data:
         items = _items(answer.id, answer.reply, answer.request)
@@ -168,7 +184,6 @@ def _response(
     if reply is not None:
         status = "incomplete" if reply.ended == "length" else "completed"
         cut = {"reason": "max_output_tokens"} if reply.ended == "length" else None
-    echo = {name: value for name, value in request.echo.items() if name != "custom"}
     return {
         "id": f"resp_{id}",
         "object": "response",
@@ -179,7 +194,7 @@ def _response(
         "error": None,
         "incomplete_details": cut,
         "usage": None if reply is None else _usage(reply),
-        **echo,
+        **request.echo,
     }
 
 
@@ -203,8 +218,12 @@ def _items(id: str, reply: PromptReply, request: ModelRequest) -> list[dict[str,
     """The text, then the calls of tools."""
     items = [_message(id, reply.text)] if reply.text else []
     for number, call in enumerate(reply.calls):
-        of = {"id": f"fc_{id}_{number}", "call_id": call.id, "name": call.name, "status": "completed"}
-        if call.name in request.echo["custom"]:
+        tool: OfferedTool | None = request.offered.get(call.name)
+        of: dict[str, Data] = {"id": f"fc_{id}_{number}", "call_id": call.id, "status": "completed"}
+        of["name"] = call.name if tool is None else tool.name
+        if tool is not None and tool.namespace:
+            of["namespace"] = tool.namespace
+        if tool is not None and tool.custom:
             items.append({"type": "custom_tool_call", **of, INPUT: str(call.arguments.get(INPUT, ""))})
         else:
             given = json.dumps(call.arguments, ensure_ascii=False)
@@ -239,14 +258,15 @@ def _read_input(given: Data) -> tuple[str, Sequence[Message]]:
         elif kind in ("function_call_output", "custom_tool_call_output"):
             text = text_of(item.get("output"), f"{where}.output", TEXTS)
             messages.append(Message("tool", text, call=str(item.get("call_id") or "")))
-        elif kind != "reasoning":  # of another model, of no use to this one
+        elif kind not in ("additional_tools", "reasoning"):  # reasoning of another model is of no use to this one
             raise BadRequest(f"{where} is of the type {kind!r:.40}, which is not supported by the gateway", where)
     return "\n\n".join(system), messages
 
 
 def _read_call(item: Mapping[str, Any], kind: str, where: str) -> ToolCall:
     given = {INPUT: item.get(INPUT)} if kind == "custom_tool_call" else arguments(item.get("arguments"), where)
-    return ToolCall(str(item.get("call_id") or ""), str(item.get("name") or ""), given)
+    name = _flat(str(item.get("namespace") or ""), str(item.get("name") or ""))
+    return ToolCall(str(item.get("call_id") or ""), name, given)
 
 
 def _add_call(messages: list[Message], call: ToolCall) -> None:
@@ -257,17 +277,35 @@ def _add_call(messages: list[Message], call: ToolCall) -> None:
         messages.append(Message("assistant", "", calls=[call]))
 
 
-def _tool(given: Any, where: str) -> ToolSpec:
+def _additional_tools(given: Data) -> Iterator[Any]:
+    """The tools among the items of the conversation, which Codex adds as it goes."""
+    for item in given if isinstance(given, list) else ():
+        if isinstance(item, dict) and item.get("type") == "additional_tools":
+            yield from list_at(item, "tools")
+
+
+def _tools(given: Any, where: str, namespace: str = "") -> Iterator[OfferedTool]:
+    """The tool, or those of a namespace."""
     tool = map_of(given, where)
-    match tool.get("type"):
-        case "function":
-            return function(tool, where)
-        case "custom":
-            schema = {"type": "object", "properties": {INPUT: {"type": "string"}}, "required": [INPUT]}
-            form = tool.get("format")
-            grammar = f"\n\nIts input has this format: {json.dumps(form)}" if isinstance(form, dict) else ""
-            return function(
-                {**tool, "parameters": schema, "description": f"{tool.get('description', '')}{grammar}"}, where
-            )
-    what = f"{where} is of the type {tool.get('type')!r:.40}, a tool of OpenAI's own servers"
-    raise BadRequest(f"{what}; the gateway of agentdeck passes on functions and custom tools only", where)
+    name, kind = str(tool.get("name") or ""), tool.get("type")
+    if kind == "namespace" and not namespace:
+        for number, inner in enumerate(list_at(tool, "tools")):
+            yield from _tools(inner, f"{where}.tools[{number}]", name)
+    elif kind == "function":
+        spec = function({**tool, "name": _flat(namespace, name)}, where)
+        yield OfferedTool(spec, name, namespace, False)
+    elif kind == "custom":
+        schema = {"type": "object", "properties": {INPUT: {"type": "string"}}, "required": [INPUT]}
+        about, form = str(tool.get("description") or ""), tool.get("format")
+        if isinstance(form, dict):
+            about += f"\n\nIts input has this format: {json.dumps(form)}"
+        flat = {"name": _flat(namespace, name), "parameters": schema, "description": about}
+        yield OfferedTool(function(flat, where), name, namespace, True)
+    else:
+        what = f"{where} is of the type {kind!r:.40}, a tool of OpenAI's own servers"
+        raise BadRequest(f"{what}; the gateway of agentdeck passes on functions and custom tools only", where)
+
+
+def _flat(namespace: str, name: str) -> str:
+    """The name by which a model knows a tool."""
+    return name if namespace in ("", PLAIN) else f"{namespace}__{name}"

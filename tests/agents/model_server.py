@@ -1,4 +1,4 @@
-"""A server that answers coding agents in the protocols of Anthropic, OpenAI (responses) and Gemini: first with a
+"""A server that answers coding agents in the protocols of Anthropic, OpenAI (both) and Gemini: first with a
 call of a tool, then with text; or with an error."""
 
 from __future__ import annotations
@@ -11,6 +11,11 @@ from typing import Any
 
 TEXT = "The answer is 42."
 COMMAND = "echo hello-tool"
+#: The same for the tool of Codex.
+SCRIPT = f"const r = await tools.exec_command({{cmd: '{COMMAND}'}}); text(r);"
+
+#: With which arguments a tool of this name is called.
+GIVEN = {"Bash": {"command": COMMAND}, "exec": {"input": SCRIPT}, "weather": {"city": "Bonn"}}
 
 
 class ModelServer:
@@ -38,6 +43,8 @@ class ModelServer:
                 if status:
                     error = {"type": "error", "error": {"type": "api_error", "message": "no luck"}}
                     self.reply(status, json.dumps(error).encode(), "application/json")
+                elif "/chat/completions" in self.path:
+                    self.stream(chat(body), named=False)
                 elif "/responses" in self.path:
                     self.stream(openai(body))
                 elif "enerateContent" in self.path:
@@ -78,9 +85,11 @@ def anthropic(body: dict[str, Any]) -> list[dict[str, Any]]:
         "content": [],
     }
     called = "tool_result" in json.dumps(body.get("messages", []))
-    if not called and any(tool["name"] == "Bash" for tool in body.get("tools", [])):
-        block: dict[str, Any] = {"type": "tool_use", "id": "t1", "name": "Bash", "input": {}}
-        deltas = [{"type": "input_json_delta", "partial_json": json.dumps({"command": COMMAND})}]
+    offered = {tool["name"] for tool in body.get("tools", [])}
+    name = next((one for one in GIVEN if one in offered), "")
+    if name and not called:
+        block: dict[str, Any] = {"type": "tool_use", "id": "t1", "name": name, "input": {}}
+        deltas = [{"type": "input_json_delta", "partial_json": json.dumps(GIVEN[name])}]
         reason = "tool_use"
     else:
         block, reason = {"type": "text", "text": ""}, "end_turn"
@@ -95,10 +104,30 @@ def anthropic(body: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def chat(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """Chat completions, as a provider of the gateway answers: a call of the first tool that takes what it needs,
+    then text."""
+    called = any(message["role"] == "tool" for message in body["messages"])
+    tools = {tool["function"]["name"] for tool in body.get("tools", [])}
+    name = next((one for one in GIVEN if one in tools), "")
+    reason = "stop"
+    deltas: list[dict[str, Any]] = [{"content": piece} for piece in ("The answer ", "is 42.")]
+    if name and not called:
+        made = {"name": name, "arguments": json.dumps(GIVEN[name])}
+        reason, deltas = (
+            "tool_calls",
+            [{"tool_calls": [{"index": 0, "id": "t1", "type": "function", "function": made}]}],
+        )
+    usage = {"prompt_tokens": 30, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": 5}}
+    return [
+        *({"choices": [{"index": 0, "delta": delta}]} for delta in deltas),
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}], "usage": usage},
+    ]
+
+
 def openai(body: dict[str, Any]) -> list[dict[str, Any]]:
     called = any(item.get("type") == "custom_tool_call_output" for item in body["input"])
-    script = f"const r = await tools.exec_command({{cmd: '{COMMAND}'}}); text(r);"
-    call = {"type": "custom_tool_call", "id": "t1", "call_id": "c1", "name": "exec", "input": script}
+    call = {"type": "custom_tool_call", "id": "t1", "call_id": "c1", "name": "exec", "input": SCRIPT}
     content = [{"type": "output_text", "text": TEXT, "annotations": []}]
     message = {"type": "message", "id": "m1", "role": "assistant", "content": content}
     details = {"input_tokens_details": {"cached_tokens": 5}, "output_tokens_details": {"reasoning_tokens": 0}}

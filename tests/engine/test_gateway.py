@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -301,6 +302,34 @@ def test_tools_are_called_in_parallel_and_their_results_passed_on(
         assert "custom_tool_call" in made
 
 
+def test_tools_that_codex_adds_in_namespaces_are_called_by_their_own_names(tmp_path: Path) -> None:
+    inner = [{"type": "custom", "name": "exec", "format": {"type": "grammar"}}]
+    clock = [{"type": "function", "name": "sleep", "parameters": {"type": "object"}}]
+    spaces = [
+        {"type": "namespace", "name": "functions", "tools": inner},
+        {"type": "namespace", "name": "clock", "tools": clock},
+    ]
+    items: list[Any] = [
+        {"type": "additional_tools", "role": "developer", "tools": spaces},
+        {"role": "user", "content": "Wait."},
+        {"type": "custom_tool_call", "call_id": "c0", "name": "exec", "input": "1 + 1"},
+        {"type": "custom_tool_call_output", "call_id": "c0", "output": "2"},
+    ]
+
+    async def ask(client: Client) -> Any:
+        answer = (await client.post(RESPONSES, input=items)).json()
+        return [(one["type"], one["name"], one.get("namespace")) for one in answer["output"]]
+
+    calls = ToolCall("c1", "exec", {"input": "2 + 2"}), ToolCall("c2", "clock__sleep", {})
+    fake = Fake(PromptReply("", calls, 10, 5, 0, "tools"))
+    found = Played(tmp_path, ask, fake).results[0]
+    assert found == [("custom_tool_call", "exec", "functions"), ("function_call", "sleep", "clock")]
+    (_, request), *_ = fake.calls
+    assert [tool.name for tool in request.tools] == ["exec", "clock__sleep"]
+    assert "grammar" in request.tools[0].about
+    assert request.messages[1].calls == [ToolCall("c0", "exec", {"input": "1 + 1"})]
+
+
 def test_only_the_key_of_a_running_attempt_is_accepted(tmp_path: Path) -> None:
     async def ask(client: Client) -> Any:
         wrong = await client.post(CHAT, key="other")
@@ -577,3 +606,27 @@ def test_a_server_that_is_not_asked_for_is_not_started(tmp_path: Path, monkeypat
     definition = loads("agentdeck: 1\nname: w\nagents: { ask: { python: 'm:ask' } }\n").definition
     launch = Launch(definition, tmp_path, {}, None, 1, {"ask": lambda ctx: ctx.gateway})
     assert anyio.run(run, launch).view.output is None
+
+
+#: Calls in another interpreter, which may have no packages.
+CHILD = """
+import json, os, urllib.request
+def ask(ctx):
+    assert ctx.gateway.key == os.environ["OPENAI_API_KEY"]
+    body = json.dumps({"model": "any", "messages": [{"role": "user", "content": "Hello"}]}).encode()
+    headers = {"authorization": f"Bearer {ctx.gateway.key}", "content-type": "application/json"}
+    request = urllib.request.Request(os.environ["OPENAI_BASE_URL"] + "/chat/completions", body, headers)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    return json.load(opener.open(request))["choices"][0]["finish_reason"]
+"""
+
+
+def test_an_agent_in_an_interpreter_of_its_own_finds_the_gateway(tmp_path: Path) -> None:
+    (tmp_path / "m.py").write_text(CHILD)
+    deck = f"agentdeck: 1\nplaces: {{ child: {{ type: process, python: '{sys.executable}' }} }}\n"
+    (tmp_path / "deck.yaml").write_text(deck)
+    work = "agents: { ask: { python: 'm:ask', gateway: true, place: child, retry: 1 } }\n"
+    definition = loads("agentdeck: 1\nname: w\n" + work).definition
+    outcome = anyio.run(run, Launch(definition, tmp_path))
+    assert outcome.view.output == "stop", outcome.view.failed
+    assert outcome.view.agents["ask/execution"].steps["done"] == 1
