@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from agentdeck.agents import checkpoints
 from agentdeck.errors import UsageError
 from agentdeck.operations.task_files import remove_stdin_copy
 from agentdeck.store.prune import PrunableRun, PruneResult, prunable_runs, prune
@@ -42,12 +43,13 @@ def delete_run(db: Path, row: RunRow) -> PruneResult:
     pruned = prune(db, [row.run], time.time())
     if pruned.runs:
         remove_stdin_copy(row.source.get("tasks"), db)
+        _sweep_checkpoints(db)
     return pruned
 
 
 def delete(db: Path, runs: Sequence[PrunableRun]) -> PruneResult:
-    """Delete these runs, and the copies that version 0.1 made of tasks from stdin. A run that a process has taken
-    in the meantime is left."""
+    """Delete these runs, the checkpoints of their frameworks, and the copies that version 0.1 made of tasks from
+    stdin. A run that a process has taken in the meantime is left."""
     pruned = prune(db, [one.run for one in runs], time.time())
     with closing(Reader(db)) as reader:
         for one in runs:
@@ -56,4 +58,20 @@ def delete(db: Path, runs: Sequence[PrunableRun]) -> PruneResult:
                     reader.run(one.run)
                 except UsageError:
                     remove_stdin_copy(one.tasks, db)
+    _sweep_checkpoints(db)
     return pruned
+
+
+def _sweep_checkpoints(db: Path) -> None:
+    """Delete the checkpoints of runs that are not in the store."""
+
+    def recorded() -> set[str]:
+        connection = open_for_reading(db)
+        assert connection is not None
+        with closing(connection):
+            return {row[0] for row in connection.execute("SELECT run FROM runs")}
+
+    try:
+        checkpoints.sweep(db, recorded)
+    except sqlite3.Error as error:
+        raise explain(error, checkpoints.beside(db)) from error
