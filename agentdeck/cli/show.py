@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MOMENTS = 15
 RUNNING = 8
+INSIDE = 40
 WAYS = {"person": "an operator", "timeout": "timeout", "yes": "--yes", "unknown": "an unknown author"}
 
 
@@ -69,6 +70,10 @@ def page(row: RunRow, view: RunView, document: Summary, moments: Sequence[Timeli
     yield from _facts(row, view, document)
     yield ""
     yield from _agents(document)
+    inside = list(_inside(document))
+    if inside:
+        yield ""
+        yield from inside
     costs = list(_costs(document))
     if costs:
         yield ""
@@ -184,6 +189,32 @@ def _agents(document: Summary) -> list[str]:
         for name, agent in document.agents.items()
     ]
     return table(("agent", "steps", "done", "failed", "tries", "p50", "p95"), rows, right=(1, 2, 3, 4, 5, 6))
+
+
+def _inside(document: Summary) -> Iterator[str]:
+    """The steps inside attempts by agent and name; empty where there are none."""
+
+    def number(value: int | None) -> str:
+        return "-" if value is None else f"{value:,}"
+
+    rows = []
+    for name, inner in list(document.inner.items())[:INSIDE]:
+        numbers = (inner.started, inner.running, inner.done, inner.failed)
+        times, tokens = (inner.p50, inner.p95), (inner.tokens_in, inner.tokens_out)
+        rows.append(
+            (
+                name,
+                *(f"{one:,}" for one in numbers),
+                *map(seconds, times),
+                *map(number, tokens),
+                dollars(inner.usd),
+            )
+        )
+    if rows:
+        heads = ("inside", "started", "running", "done", "failed", "p50", "p95", "in", "out", "cost")
+        yield from table(heads, rows, right=range(1, 10))
+    if len(document.inner) > INSIDE:
+        yield f"… and {len(document.inner) - INSIDE:,} more names; all: --json"
 
 
 def _costs(document: Summary) -> list[str]:

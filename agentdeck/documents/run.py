@@ -61,6 +61,23 @@ class AgentSummary(Document):
     saved: float | None
 
 
+class InnerSummary(Document):
+    """The steps of one name inside an agent's attempts, over all tasks of a run. What ran inside them counts for
+    them, too; all of it is a part of what their agent used."""
+
+    started: int
+    running: int
+    done: int
+    failed: int
+    cancelled: int
+    p50: float | None = Field(description="Seconds of one that ended well.")
+    p95: float | None
+    tokens_in: int | None
+    tokens_out: int | None
+    cached_in: int | None
+    usd: float | None
+
+
 class Moment(Document):
     """One line of the timeline."""
 
@@ -91,6 +108,9 @@ class Summary(Document):
     sequential_seconds: float = Field(description="All attempts one after another.")
     speedup: float | None
     agents: dict[str, AgentSummary]
+    inner: dict[str, InnerSummary] = Field(
+        description="Steps inside attempts by agent and name: `review/critic/model`, the outer ones first."
+    )
     usd: float | None
     usd_all_reasoning: float | None = Field(description="What the same tokens cost on the reasoning tier.")
     saved: float | None

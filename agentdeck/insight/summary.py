@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentdeck.documents.run import AgentSummary, Approvals, Summary, SummaryTaskCounts
+from agentdeck.documents.run import AgentSummary, Approvals, InnerSummary, Summary, SummaryTaskCounts
 from agentdeck.documents.step import Decision
 from agentdeck.insight.formatting import plural
 from agentdeck.insight.lower_bound import lower_bound, resource_seconds, schedule
@@ -49,6 +49,7 @@ def summary(view: RunView, definition: Definition | None = None) -> Summary:
         sequential_seconds=_round(work),
         speedup=_round(work / seconds) if seconds > 0 else None,
         agents={name: _agent(totals) for name, totals in agents.items()},
+        inner={inner.name: _inner(inner) for name in agents for _, inner in view.totals.inner_tree(name)},
         **_money(view.usd, view.usd_all_reasoning),
         output=view.output if one else None,
     )
@@ -124,6 +125,17 @@ def _agent(totals: AgentTotals) -> AgentSummary:
         usage_missing=totals.unreported,
         eased=dict(sorted(totals.eased.items())),
         **_money(totals.cost, totals.cost_all_reasoning),
+    )
+
+
+def _inner(totals: AgentTotals) -> InnerSummary:
+    return InnerSummary.of(
+        totals,
+        started=totals.attempts,
+        **{state: totals.counts[state] for state in ("running", "done", "failed", "cancelled")},
+        p50=_round(totals.durations.quantile(0.5)),
+        p95=_round(totals.durations.quantile(0.95)),
+        usd=totals.cost,
     )
 
 

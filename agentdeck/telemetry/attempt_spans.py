@@ -9,9 +9,11 @@ from agentdeck.errors import Fault
 from agentdeck.scheduler import events as ev
 from agentdeck.telemetry import attributes as at
 from agentdeck.telemetry.content import Content
-from agentdeck.telemetry.open_task import OpenStep, OpenTask
+from agentdeck.telemetry.inner_spans import InnerSpans
+from agentdeck.telemetry.open_task import InnerAttempt, OpenStep, OpenTask
 from agentdeck.telemetry.span import Span, Value
 from agentdeck.telemetry.tool_log import ToolCall
+from agentdeck.telemetry.usage_attributes import used
 from agentdeck.trace_ids import span_id
 from agentdeck.workflow.model import Agent, Prompt
 
@@ -40,6 +42,7 @@ class AttemptSpans:
     """Makes the spans of attempts. `models` are those of the deck by name."""
 
     def __init__(self, models: Mapping[str, Model], calls: Calls | None, content: Content | None) -> None:
+        self.inner = InnerSpans(content)
         self._models = models
         self._calls = calls
         self._content = content
@@ -56,9 +59,15 @@ class AttemptSpans:
         elif outcome == "lost":
             error = _Error("lost", "the process that executed the attempt died")
         known = _facts(task, started, event, outcome, fault)
+        spans, inside = self.inner.end(task, started.step, started.attempt, event.at)
+        yield from spans
         agent = task.agent(started.agent)
         asks = (agent is not None and isinstance(agent.does, Prompt)) or (usage is not None and usage.model != "")
-        if asks and at.REUSED not in known:
+        if inside is not None:
+            known[at.INNER_COUNT] = inside.count
+            if usage is not None:
+                known |= used(_rest(usage, inside))
+        elif asks and at.REUSED not in known:
             yield from self._chats(task, started, event, usage, error, agent)
         elif usage is not None:
             known |= used(usage)
@@ -127,6 +136,20 @@ class AttemptSpans:
         return task.make(span, parent, f"execute_tool {call.name}", call.start, end, known, error=error)
 
 
+def _rest(usage: ev.Usage, inside: InnerAttempt) -> ev.Usage:
+    """What an attempt used beyond its inner steps, whose spans have that: receivers add up all spans."""
+    return usage._replace(
+        tokens_in=_beyond(usage.tokens_in, inside.tokens_in),
+        tokens_out=_beyond(usage.tokens_out, inside.tokens_out),
+        cached_in=_beyond(usage.cached_in, inside.cached_in),
+        usd=None if usage.usd is None else max(0.0, usage.usd - inside.usd) or None,
+    )
+
+
+def _beyond(whole: int | None, part: int) -> int | None:
+    return None if whole is None else max(0, whole - part) or None
+
+
 def _asked(agent: Agent | None) -> dict[str, Value]:
     """What the workflow says about the requests of a prompt."""
     if agent is None or not isinstance(agent.does, Prompt):
@@ -159,17 +182,3 @@ def _facts(
         at.ATTEMPT_STATE: outcome,
     }
     return known | {name: value for name, value in optional.items() if value}
-
-
-def used(usage: ev.Usage) -> dict[str, Value]:
-    """What an attempt used, as far as it is known. Input tokens include those that the provider had cached, as
-    the convention says."""
-    found: dict[str, Value | None] = {
-        at.INPUT_TOKENS: usage.tokens_in,
-        at.OUTPUT_TOKENS: usage.tokens_out,
-        at.CACHE_READ_TOKENS: usage.cached_in,
-        at.USD: usage.usd,
-        at.SIMULATED: usage.simulated or None,
-        at.ESTIMATED: usage.estimated or None,
-    }
-    return {name: value for name, value in found.items() if value is not None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from agentdeck.scheduler import events as ev
 from agentdeck.telemetry import attributes as at
 from agentdeck.telemetry.span import Span, SpanEvent, SpanLink, Value
 from agentdeck.trace_ids import attempt_span_id, span_id, trace_id
@@ -44,9 +45,23 @@ class OpenStep:
 
 
 @dataclass(slots=True)
+class InnerAttempt:
+    """The inner steps of one attempt that run, by number, and what those with a span used."""
+
+    attempt: int
+    started: dict[int, ev.InnerStarted] = field(default_factory=dict)
+    count: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cached_in: int = 0
+    usd: float = 0.0
+
+
+@dataclass(slots=True)
 class OpenTask:
     """An open task. `life` is 0, or the number of the event that opened it again. `above` is the span that
-    contains a nested task, empty for a task of the run. `nested` names the tasks opened below it."""
+    contains a nested task, empty for a task of the run. `nested` names the tasks opened below it. `inside_of` has
+    the inner steps of running attempts, by step."""
 
     run: str
     id: str
@@ -58,6 +73,7 @@ class OpenTask:
     inputs: Data = None
     steps: dict[str, OpenStep] = field(default_factory=dict)
     nested: set[str] = field(default_factory=set)
+    inside_of: dict[str, InnerAttempt] = field(default_factory=dict)
 
     def agent(self, name: str) -> Agent | None:
         """The agent of this name; None where its workflow is not known."""

@@ -7,6 +7,9 @@
         attempt 1                              retries are siblings
           chat gpt-5-mini                      of prompts, with the usage
           execute_tool search
+          critic                               inside the object of a framework
+            chat gpt-5-mini
+            execute_tool search
           invoke_workflow review               a sub-workflow: the task nested in the step
         invoke_agent notes                     an item of `each`
     run order                                  a trace of its own, where a run has several tasks
@@ -64,7 +67,9 @@ class SpanFold:
         self.run = run
         self._definitions = definitions
         self._content = content
-        self._steps = StepSpans(AttemptSpans(models or {}, calls, content), content)
+        attempts = AttemptSpans(models or {}, calls, content)
+        self._inner = attempts.inner
+        self._steps = StepSpans(attempts, content)
         self._totals: dict[str, RunTotals] = {}
         self._tasks: dict[str, OpenTask] = {}
         self._started: ev.RunStarted | None = None
@@ -184,6 +189,9 @@ class SpanFold:
         task = self._task(seq, event.task, event.at)
         if isinstance(event, ev.StepReopened):
             _reopen(seq, task, event)
+            return
+        if isinstance(event, ev.InnerStarted | ev.InnerEnded):
+            yield from self._inner.apply(task, event)
             return
         named = getattr(event, "step", "")
         steps = [task.step(named)] if named else []

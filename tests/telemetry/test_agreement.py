@@ -61,7 +61,7 @@ def compare_attempts(spans: list[Span], log: list[ev.Event]) -> None:
     found = Counter(
         (known["agentdeck.task"], known["agentdeck.step"], known["agentdeck.attempt"])
         for known in (span.attributes for span in spans)
-        if "agentdeck.attempt" in known
+        if "agentdeck.attempt" in known and "agentdeck.inner" not in known
     )
     assert found == +started
 

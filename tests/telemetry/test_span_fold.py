@@ -234,3 +234,59 @@ def test_ids_follow_from_the_names_alone() -> None:
     """Other programs may derive them: they do not change between versions."""
     assert trace_id("r1", "1") == trace_id("r1", "1/review[0]/check")
     assert traceparent("r1", "1", "pay", 2) == "00-c5443774f3cc2bf2f76ba731cc2718bc-1f36ca4b724e606e-01"
+
+
+def inside(number: int, name: str, since: float, until: float | None, kind: str = "node", parent: int = 0,
+           usage: ev.Usage | None = None, fault: Fault | None = None) -> list[Any]:  # fmt: skip
+    start = ev.InnerStarted(T + since, "1", "a", 1, number, name, parent, kind, {"q": "secret"})
+    return [start] if until is None else [start, ev.InnerEnded(T + until, "1", "a", 1, number, "x", fault, usage)]
+
+
+def test_inner_steps_are_in_their_attempt_and_nothing_is_counted_twice(tmp_path: Path) -> None:
+    used = ev.Usage(10, 4, 2, 0.5, model="m")
+    critic, end_of_critic = inside(1, "critic", 0.0, 0.8)
+    spans = fold(
+        workflow(tmp_path, "name: w\nagents: { a: { simulate: {} } }\n"),
+        [
+            ev.TaskOpened(T, "1", {}),
+            ev.StepStarted(T, "1", "a", "a", 1, T),
+            critic,
+            *inside(2, "llm", 0.1, 0.2, "model", 1, used),
+            *inside(3, "search", 0.3, 0.4, "tool", 1, fault=Fault("exception", "no answer")),
+            end_of_critic,
+            *inside(4, "check", 0.9, None),
+            ev.StepSucceeded(T + 1, "1", "a", 1, usage=ev.Usage(13, 4, 2, 0.75, model="m")),
+            ev.TaskEnded(T + 1, "1", "done"),
+            ev.RunEnded(T + 1, "done"),
+        ],
+    )
+    below = ["attempt 1", ["critic", ["chat m", "execute_tool search"], "check"]]
+    assert tree(spans) == ["invoke_workflow w", ["invoke_agent a", below]]
+    by_name = {span.name: span for span in spans}
+    chat, attempt = by_name["chat m"].attributes, by_name["attempt 1"].attributes
+    assert (chat["gen_ai.operation.name"], chat["gen_ai.request.model"]) == ("chat", "m")
+    tokens, usd = "gen_ai.usage.input_tokens", "agentdeck.usd"
+    assert [(one[tokens], one[usd]) for one in (chat, attempt)] == [(10, 0.5), (3, 0.25)]
+    assert "gen_ai.usage.output_tokens" not in attempt
+    assert attempt["agentdeck.inner.count"] == 4
+    assert by_name["execute_tool search"].error == "exception"
+    assert by_name["check"].end == T + 1, "it ended with its attempt"
+    assert "secret" not in repr(spans)
+
+
+def test_so_many_inner_steps_of_an_attempt_have_spans(tmp_path: Path) -> None:
+    used = ev.Usage(1, 1, model="m")
+    many = [one for n in range(1, 1301) for one in inside(n, "node", 0.1, 0.2, "model", 0, used)]
+    spans = fold(
+        workflow(tmp_path, "name: w\nagents: { a: { simulate: {} } }\n"),
+        [
+            ev.TaskOpened(T, "1", {}),
+            ev.StepStarted(T, "1", "a", "a", 1, T),
+            *many,
+            ev.StepSucceeded(T + 1, "1", "a", 1, usage=ev.Usage(1300, 1300, model="m")),
+            ev.TaskEnded(T + 1, "1", "done"),
+        ],
+    )
+    (attempt,) = (span for span in spans if span.name == "attempt 1")
+    assert sum(span.name == "chat m" for span in spans) == 1000
+    assert attempt.attributes["gen_ai.usage.input_tokens"] == 300
