@@ -180,8 +180,12 @@ class _Writer:
         """What ran before a node, by superstep."""
         steps: list[Data] = [["${inputs}"]]
         for step in self.when.sees[name]:
-            update = [f"${{{self.names.of(one)}{'.update' if one in self.chooses else ''}}}" for one in step]
-            steps.append({"rounds": update[0]} if self.loops & {*step} else update)
+            written = {
+                one: f"${{{self.names.of(one)}{'.update' if one in self.chooses else ''}}}" for one in step
+            }
+            # A node that repeats itself shares a superstep only with nodes that run instead of it.
+            steps += [{"rounds": written.pop(one)} for one in step if one in self.loops]
+            steps += [[*written.values()]] if written else []
         return steps
 
     def call(self, name: str, before: list[Data]) -> dict[str, Data]:

@@ -236,6 +236,22 @@ graph = builder.compile()
         assert said in changed.refused()
 
 
+def test_a_node_that_runs_instead_of_one_that_repeats_itself(tmp_path: Path) -> None:
+    code = """
+def choose(state) -> Literal["once", "often"]:
+    return "often" if state["topic"] else "once"
+
+def again(state) -> Literal["often", "last"]:
+    return "often" if len(state["log"]) <= len(state["topic"]) else "last"
+
+builder = StateGraph(State).add_node("first", node("first")).add_node("once", node("once"))
+builder.add_node("often", node("often")).add_node("last", node("last")).add_edge(START, "first")
+builder.add_conditional_edges("first", choose).add_conditional_edges("often", again).add_edge("once", "last")
+graph = builder.compile()
+"""
+    check_same(Module(tmp_path, code), {"topic": ""}, {"topic": "abc"})
+
+
 def test_a_node_that_never_stops_repeating_itself_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agentdeck.importing.langgraph.MAX_ROUNDS", 3)
     code = """
