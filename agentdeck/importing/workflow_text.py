@@ -9,7 +9,7 @@ from typing import Any
 
 from agentdeck.errors import Issue
 from agentdeck.importing.imported import ImportedAgent, ImportedWorkflow
-from agentdeck.terminal_text import clean
+from agentdeck.terminal_text import clean, escaped
 from agentdeck.workflow.model import Data
 
 WIDTH = 110
@@ -75,7 +75,7 @@ def _value(value: Data) -> Any:
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, dict):
-        made: Any = CommentedMap({key: _value(item) for key, item in value.items()})
+        made: Any = CommentedMap({_text(key): _value(item) for key, item in value.items()})
     elif isinstance(value, list | tuple):
         made = CommentedSeq([_value(item) for item in value])
     else:
@@ -102,7 +102,7 @@ _NO_FOLD = re.compile(r"\n[ \t]|  ")
 def _text(text: str) -> Any:
     from ruamel.yaml.scalarstring import DoubleQuotedScalarString, FoldedScalarString, LiteralScalarString
 
-    if _NO_BLOCK.search(text):
+    if _NO_BLOCK.search(text) or escaped(text) != text:
         return DoubleQuotedScalarString(text)
     if max(map(len, text.split("\n"))) > WIDTH and not _NO_FOLD.search(text):
         return FoldedScalarString(text)
@@ -119,7 +119,9 @@ def _dump(root: Any) -> str:
     yaml.indent(mapping=2, sequence=4, offset=2)
     written = StringIO()
     yaml.dump(root, written)
-    return re.sub(rf"^    {_MERGED}: \*", "    <<: *", written.getvalue(), flags=re.M)
+    text = re.sub(rf"^    {_MERGED}: \*", "    <<: *", written.getvalue(), flags=re.M)
+    # What a terminal would obey is left only in texts in double quotes, in which an escape means the same.
+    return escaped(text)
 
 
 def faults_of(text: str, folder: Any) -> tuple[Issue, ...]:

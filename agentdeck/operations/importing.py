@@ -28,8 +28,15 @@ def import_crewai(target: str, out: str | None) -> Imported:
 def import_langgraph(target: str, run_code: bool, out: str | None) -> Imported:
     """The workflow of a LangGraph graph, whose module is imported only with `run_code`. Raises InvalidFile."""
     from agentdeck.importing.langgraph import import_langgraph
+    from agentdeck.workflow.functions import module_file
 
-    return _written(*import_langgraph(target, run_code), _folder(out))
+    workflow, findings = import_langgraph(target, run_code)
+    imported, folder = _written(workflow, findings, _folder(out)), _folder(out)
+    module = target.rpartition(":")[0]
+    if module.endswith(".py") and module_file(Path(module).stem, folder) is None:
+        what = f"{Path(module).stem} is not found from {folder}, so the workflow cannot run there"
+        imported.warnings.append(Issue(module, 0, 0, what, "write it into the folder of the module", True))
+    return imported
 
 
 def import_flow(file: str, out: str | None) -> Imported:

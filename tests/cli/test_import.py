@@ -91,6 +91,14 @@ def test_a_graph_is_imported_checked_planned_and_run(deck: Deck) -> None:
     ran = deck("run", "review.yaml", "-i", "topic=stoves")
     assert json.loads(ran.stdout) == {"topic": "stoves", "log": ["one stoves", "two"]}
     assert deck("import", "langgraph", "review:graph", "--run-code").returncode == 0
+    (deck.folder / "elsewhere").mkdir()
+    deck.write("elsewhere/other.py", GRAPH)
+    done = deck("import", "langgraph", "elsewhere/other.py:graph")
+    assert "other is not found from" in done.stderr
+    assert (
+        deck("import", "langgraph", "elsewhere/other.py:graph", "-o", "elsewhere/o.yaml").stderr.count("found")
+        == 0
+    )
 
 
 FLOW = """

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from agentdeck.importing.imported import Expression, ImportedAgent, ImportedWorkflow, Names, quoted, template
 from agentdeck.importing.workflow_text import workflow_text
+from agentdeck.terminal_text import escaped
 from agentdeck.workflow.expressions import Template
 from agentdeck.workflow.yaml_source import read_text
 
@@ -30,7 +31,9 @@ def test_what_is_written_is_read_back(text: str, data: object, notes: list[str])
         ImportedAgent("two", {"prompt": "b"}, notes, shares="boss"),
     ]
     found = ImportedWorkflow("name", text, {"x": "any"}, {"boss": {"system": text}}, agents, data, {}, notes)
-    read = read_text(workflow_text(found), "file")
+    written = workflow_text(found)
+    assert escaped(written) == written  # nothing that a terminal would obey
+    read = read_text(written, "file")
     assert not read.issues
     wanted = {
         "agentdeck": 1, "name": "name", "inputs": {"x": "any"}, "x-boss": {"system": text},
