@@ -47,8 +47,12 @@ class RunRecords:
         return read
 
     async def events(self, task: str) -> list[tuple[int, Event]]:
-        """The events of a task by number; of the whole run for an empty name."""
+        """The events of a task by number, without inner steps; of the whole run for an empty name."""
         return await self._read(_events, self.run, task)
+
+    async def lanes(self, task: str, step: str, after: int) -> list[tuple[int, Event]]:
+        """The events of the inner steps of a step after number `after`, and of their attempts."""
+        return await self._read(_lanes, self.run, task, step, after)
 
     async def question(self, task: str, step: str) -> StepQuestion | None:
         """What a step asks; None where version 0.1 did not record the sub-workflow that says so."""
@@ -77,7 +81,7 @@ def _story(reader: Reader, run: str, task: str, step: str, known: StepStory | No
 
 
 def _events(reader: Reader, run: str, task: str) -> list[tuple[int, Event]]:
-    events = reader.events(run, limit=MAX_EVENTS)
+    events = reader.outer_events(run, limit=MAX_EVENTS)
     return [(seq, e) for seq, e in events if not task or getattr(e, "task", "") == task]
 
 
@@ -85,6 +89,12 @@ def _question(reader: Reader, run: str, task: str, step: str) -> StepQuestion | 
     from agentdeck.operations.questions import question_of
 
     return question_of(reader, reader.run(run), step, task)
+
+
+def _lanes(reader: Reader, run: str, task: str, step: str, after: int) -> list[tuple[int, Event]]:
+    from agentdeck.views.inner_lanes import KINDS
+
+    return list(reader.step_events(run, task, step, KINDS, after))
 
 
 def _task_view(reader: Reader, run: str, task: str) -> RunView:

@@ -257,6 +257,10 @@ class Reader:
         """The events after number `after`, in order, with their numbers."""
         return self.decoded(self._rows(run, after, limit))
 
+    def outer_events(self, run: str, limit: int | None = None) -> Iterator[tuple[int, Event]]:
+        """The events without those of inner steps, of which one step may have thousands."""
+        return self.decoded(self._rows(run, 0, limit, "AND name NOT IN ('inner_started', 'inner_ended')"))
+
     def of_kind(self, run: str, kind: str) -> Iterator[Any]:
         """The events of one kind (`limit_changed`), in order."""
         return (event for _, event in self.decoded(self._rows(run, 0, None, "AND name = ?", kind)))

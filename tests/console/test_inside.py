@@ -7,10 +7,12 @@ import pytest
 from agentdeck.console.graph.pane import GraphPane
 from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.panes.agents import AgentsPane
+from agentdeck.console.panes.timeline import TimelinePane
 from agentdeck.console.step_detail import items_of
+from agentdeck.console.throttle import Throttle
 from agentdeck.insight.step import step_story
 from agentdeck.scheduler import events as ev
-from tests.console.scenes import ORDER, Stage, failed, inside, order, page, view_of
+from tests.console.scenes import ORDER, Recorded, Stage, failed, inside, order, page, view_of
 
 pytestmark = pytest.mark.anyio
 
@@ -119,3 +121,46 @@ def test_the_detail_of_a_step_shows_inner_steps_and_opens_those_that_failed() ->
         (3, "✓ check", True), (3, "⊘ charge", False), (4, "✗ search", False), (4, "⊘ model", False)
     ]  # fmt: skip
     assert any("in charge › search: error: no answer" in item.text for item in items)
+
+
+async def test_the_timeline_unfolds_the_inner_steps_of_a_step() -> None:
+    events = inside()
+    for number in range(5, 45):
+        events.append(ev.InnerStarted(108.0, "A", "payment", 2, number, f"node{number}"))
+        events.append(ev.InnerEnded(108.5, "A", "payment", 2, number))
+
+    async def lanes(task: str, step: str, after: int) -> list[tuple[int, ev.Event]]:
+        of = [(seq, event) for seq, event in enumerate(events, 1) if getattr(event, "step", "") == step]
+        return [(seq, event) for seq, event in of if getattr(event, "task", "") == task and seq > after]
+
+    pane = TimelinePane(Recorded(order()), lanes)
+    few = len(inside())
+    app = Stage(pane)
+    async with app.run_test(size=(100, 40)) as pilot:
+        pane.show_selection(Selection("payment", "A", "payment"))
+
+        async def tick(number: int) -> list[str]:
+            for _ in range(4):
+                pane._throttle = Throttle()
+                pane.tick(view_of(events[:number]), 109.0)
+                await pilot.pause()
+            return [line[:25].rstrip() for line in page(pane)[1:]]
+
+        assert any("▸ payment" in line for line in await tick(few))
+        await pilot.press("space")
+        shown = await tick(few)
+        at = next(at for at, line in enumerate(shown) if "▾ payment" in line)
+        assert [line.strip() for line in shown[at + 1 : at + 5]] == [
+            "✓ check", "● charge", "✗   search", "●   model"
+        ]  # fmt: skip
+        assert "shipping" in shown[at + 5]
+        assert [line.strip() for line in (await tick(few - 1))[at + 1 : at + 5]][:3] == [
+            "✓ check", "● charge", "✗   search"
+        ], "what was not known then is not shown"  # fmt: skip
+        shown = await tick(len(events))
+        assert shown[at + 1].strip() == "… 24 more"
+        assert shown[at + 21].strip() == "✓ node44"
+        await pilot.press("down", "down")
+        assert pane.cursor_selection is None, "keys act on the step"
+        await pilot.press("space")
+        assert "▸ payment" in (await tick(few))[at]

@@ -15,6 +15,7 @@ from agentdeck.console.graph.card import state_of
 from agentdeck.console.line_widget import Line, LineWidget, Pieces, fit, fit_pieces
 from agentdeck.console.log.lines import agent_of
 from agentdeck.console.pane import Selection, SelectionChanged
+from agentdeck.console.panes.timeline_lanes import LaneSource, StepLanes
 from agentdeck.console.state_style import GLYPHS
 from agentdeck.console.throttle import Throttle
 from agentdeck.console.timeline_chart import Axis, attempts, busy, window
@@ -51,14 +52,20 @@ class TimelinePane(LineWidget):
     """A chart of the selected task, or of all agents where none is selected; the run's moments below it.
 
     `source` is called when another task is selected, and again while the run goes on. What was recorded after the
-    view's last event is not shown, so that a replay shows what was known then.
+    view's last event is not shown, so that a replay shows what was known then. One step of the task can be
+    unfolded: `lanes` reads its inner steps.
     """
 
-    BINDINGS = bindings("timeline")
+    BINDINGS = bindings("timeline") + bindings("inside")
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, lanes: LaneSource | None = None) -> None:
         super().__init__()
         self._source = source
+        self._lane_source = lanes
+        self._lanes: StepLanes | None = None
+        self._inner: list[TimelineRow] = []
+        self._folding: set[str] = set()  # steps of the task that have inner steps
+        self._could_fold = False
         self.selection = Selection()
         self.zoom = 1.0
         self.left: float | None = None
@@ -118,6 +125,9 @@ class TimelinePane(LineWidget):
             self._seek()
         self._drawn = now
         self.refresh_lines()
+        if self._could_fold != (folds := self._folds()):
+            self._could_fold = folds
+            self.refresh_bindings()
 
     def _note(self, view: RunView, now: float) -> None:
         """Go on with the activity where what was recorded ends. After a while unseen it is read again."""
@@ -142,7 +152,9 @@ class TimelinePane(LineWidget):
         task = view.open.get(name) or view.failed.get(name)
         number = bisect_right(self._seqs, view.seq) if self._read == name else 0
         steps = task.steps.values() if task else ()
-        known = (name, number, tuple((s.key, s.state, s.attempts, s.started, s.ended) for s in steps))
+        self._read_lanes(view, now)
+        lanes = (view.seq, self._lanes.seq) if self._lanes is not None else None
+        known = (name, number, lanes, tuple((s.key, s.state, s.attempts, s.started, s.ended) for s in steps))
         if known != self._known and self._throttle.due():
             with self._throttle:
                 self._known = known
@@ -152,6 +164,8 @@ class TimelinePane(LineWidget):
                 self._rows = mark_asking(rows, asking)
                 self._critical = critical_steps(self._rows, self._needs)
                 self._names = [row.step for row in self._rows]
+                self._folding = {s.key for s in steps if view.totals.inner_below(s.agent.name)}
+                self._insert_lanes(view)
                 self._reach(self.cursor)
                 self._seek()
         if self._rows != self._folded and abs(now - self._asked) > AGAIN:
@@ -162,6 +176,30 @@ class TimelinePane(LineWidget):
         self._ended = self._ended or task is None or task.ended is not None
         end = max(last, default=now) if self._ended else now
         self._times = min([start, *first]), max(end, start), now
+
+    def _read_lanes(self, view: RunView, now: float) -> None:
+        """Read more of the inner steps of the unfolded step, as long as some are not read."""
+        lanes = self._lanes
+        if lanes is not None and abs(now - lanes.read_at) > AGAIN and lanes.seq < view.seq:
+            lanes.read_at = now
+            self.run_worker(lanes.read(view.seq), exclusive=True, group="lanes")
+
+    def _insert_lanes(self, view: RunView) -> None:
+        """Put the inner steps of the unfolded step below its row. Keys act on the step there."""
+        self._inner = []
+        if self._lanes is not None and self._lanes.step in self._names:
+            self._inner = self._lanes.rows(view.seq)
+            below = self._names.index(self._lanes.step) + 1
+            self._names[below:below] = [self._lanes.step] * len(self._inner)
+
+    def _row(self, at: int) -> tuple[TimelineRow, bool]:
+        """The row at this place, and whether it is an inner step."""
+        first = self._names.index(self._lanes.step) + 1 if self._lanes is not None and self._inner else at + 1
+        if at < first:
+            return self._rows[at], False
+        if at < first + len(self._inner):
+            return self._inner[at - first], True
+        return self._rows[at - len(self._inner)], False
 
     def _load(self, task: str, now: float) -> None:
         if self._worker is not None and self._worker.is_running and self._wanted == task:
@@ -190,6 +228,7 @@ class TimelinePane(LineWidget):
         if selection.task != self.selection.task:
             self.zoom, self.left, self.top, self.cursor, self._shown_seq = 1.0, None, 0, 0, -1
             self._rows, self._names, self._known, self._drawn, self._throttle = [], [], None, 0.0, Throttle()
+            self._lanes, self._inner, self._folding = None, [], set()
         self.selection = selection
         self._sought = (selection.step or selection.agent) if selection.task else selection.agent
         self._seek()
@@ -260,16 +299,23 @@ class TimelinePane(LineWidget):
             state = state_of(self._agents[at].display_counts)
             name = self._names[at]
             return ((f" {GLYPHS[state]} ", state), (fit(name, width - 3), "text"))
-        row = self._rows[at]
+        row, inner = self._row(at)
+        glyph = GLYPHS.get(row.state, "·") if row.spans or not inner else " "
+        if inner:
+            return ((f"   {glyph} ", row.state), (fit(row.step, width - 5), "dim"))
         mark = "◆" if row.step in self._critical else " "
         role = "critical" if row.step in self._critical else "text"
-        glyph = GLYPHS.get(row.state, "·")
-        return ((f" {glyph} ", row.state), (fit(row.step, width - 5), role), (f" {mark}", "critical"))
+        unfolded = self._lanes is not None and self._lanes.step == row.step
+        fold = ("▾ " if unfolded else "▸ ") if row.step in self._folding else ""
+        name = fit(fold + row.step, width - 5)
+        return ((f" {glyph} ", row.state), (name, role), (f" {mark}", "critical"))
 
     def _bars(self, at: int, axis: Axis) -> Pieces:
         now = None if self._ended else self._times[2]
         if self.selection.task:
-            row = self._rows[at]
+            row, inner = self._row(at)
+            if inner:
+                return attempts(row, axis, self._times[1], now, critical=False)
             return attempts(row, axis, self._times[1], now, critical=row.step in self._critical)
         return busy(self._names[at], self._activity, axis, self._times[1])
 
@@ -307,6 +353,23 @@ class TimelinePane(LineWidget):
 
     def action_open(self) -> None:
         self._post_selection(opened=True)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return action != "fold" or self._folds()
+
+    def _folds(self) -> bool:
+        """Whether the step under the cursor has inner steps."""
+        return bool(self._names) and self._names[self.cursor] in self._folding
+
+    def action_fold(self) -> None:
+        """Show or hide the inner steps of the step under the cursor."""
+        step = self._names[self.cursor]
+        if self._lanes is not None and self._lanes.step == step:
+            self._lanes = None
+        elif self._lane_source is not None:
+            self._lanes = StepLanes(self._lane_source, self.selection.task, step)
+        self.cursor = self._names.index(step)
+        self._known, self._throttle = None, Throttle()
 
     def action_pan(self, by: int) -> None:
         start, end, _ = self._times

@@ -84,7 +84,9 @@ class RunControls:
     def build(self, definition: Definition) -> None:
         """Mount the panes, once the workflow of the run is known."""
         limits_pane = LimitsPane(self.actions.change_limit, self.forecasts)
-        self.panes.build(definition, TimelinePane(self.records.events), limits_pane, self.history.open)
+        self.panes.build(
+            definition, TimelinePane(self.records.events, self.records.lanes), limits_pane, self.history.open
+        )
 
     def _snapshot(self) -> RunSnapshot:
         view = self.state.view
