@@ -233,7 +233,9 @@ def _paths(graph: StateGraph, name: str, found: Schedule, findings: Findings) ->
     paths = [GraphPath(path.step + 1, path.choices) for path in reached]
     place = graph.nodes[name].place
     if not paths:
-        findings.fault(place, f"nothing leads to the node {name}", "add an edge to it")
+        never = any(target == name for _, target in graph.waiting)
+        what = f"no run reaches the node {name}: the nodes that it waits for exclude each other"
+        findings.fault(place, what if never else f"nothing leads to the node {name}", "add an edge to it")
     if len(paths) > MAX_PATHS:
         what = f"the conditional edges lead to {name} in more than {MAX_PATHS} ways"
         findings.fault(place, what, WHOLE.format(target=graph.target))

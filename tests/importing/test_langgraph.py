@@ -355,6 +355,12 @@ FIRST = 'builder = StateGraph(State).add_node("a", node("a")).add_edge(START, "a
         (FIRST + "builder.add_edge(name(), 'a')\ngraph = builder", "the nodes of this edge cannot be read"),
         (FIRST + "builder.add_node('b', node('b'))\ngraph = builder", "nothing leads to the node b"),
         (
+            FIRST + 'def r(s) -> Literal["b", "c"]: return "b"\n'
+            "builder.add_node('b', node('b')).add_node('c', node('c')).add_node('d', node('d'))\n"
+            "builder.add_conditional_edges('a', r).add_edge(['b', 'c'], 'd')\ngraph = builder",
+            "no run reaches the node d",
+        ),
+        (
             FIRST + "def r(s): return END\nbuilder.add_conditional_edges('a', r)\ngraph = builder",
             "known only to the code",
         ),
