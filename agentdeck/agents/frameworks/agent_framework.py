@@ -75,6 +75,8 @@ class AgentFramework(Framework):
             if kept.first is not None:
                 self._first.setdefault(found, kept.first)
         if not run.requests:
+            if kept.answers:
+                await saved_state.drop(given)
             yield Result(run.result())
             return
         await saved_state.save(given, saved(kept.last, kept.answers))
@@ -83,8 +85,8 @@ class AgentFramework(Framework):
 
     async def _begin(self, found: Any, given: CallInput, kept: Checkpoints) -> dict[str, Any]:
         """The arguments of a run: from the questions on, with the answers; from the start on, with the input."""
-        if given.answers:
-            kept.last, earlier = restored(await saved_state.load(given))
+        if text := await saved_state.answered(given):
+            kept.last, earlier = restored(text)
             kept.answers = {**earlier, **given.answers}
             asked = kept.last.pending_request_info_events
             responses = {id_: _response(asked[id_], answer) for id_, answer in given.answers.items()}
@@ -260,8 +262,9 @@ async def _agent(found: Any, given: CallInput) -> AsyncGenerator[InnerEvent, Non
 
     message, session = Message("user", [text_of(given.values)]), found.create_session()
     updates = _Updates("")
-    if given.answers:
-        state = json.loads(await saved_state.load(given))
+    saved_session = await saved_state.answered(given)
+    if saved_session:
+        state = json.loads(saved_session)
         session = AgentSession.from_dict(state["session"])
         asked = [Content.from_dict(one) for one in state["asked"]]
         message = Message(
@@ -280,6 +283,8 @@ async def _agent(found: Any, given: CallInput) -> AsyncGenerator[InnerEvent, Non
             yield ended
         raise
     if not response.user_input_requests:
+        if saved_session:
+            await saved_state.drop(given)
         yield Result(_plain(response))
         return
     requests = [one.to_dict() for one in response.user_input_requests]

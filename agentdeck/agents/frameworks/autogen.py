@@ -47,7 +47,7 @@ class AutoGen(Framework):
         if turn.locked():
             yield Text("", WAITS)
         async with turn:
-            saved = json.loads(await saved_state.load(given)) if given.answers else {}
+            saved = json.loads(await saved_state.answered(given) or "{}")
             session, talk = Session(found, _proxy_answers(saved, given)), _Talk(found, saved.get("messages", []))
             with session:
                 if found not in self._initial:
@@ -73,6 +73,8 @@ class AutoGen(Framework):
             for asked in _questions(session.asking, handoff, talk):
                 yield asked
             if not session.asking and handoff is None:
+                if saved:
+                    await saved_state.drop(given)
                 yield Result(talk.result())
 
 
@@ -95,12 +97,15 @@ def _task(found: Any, saved: Any, given: CallInput) -> Any:
 
 
 def _questions(asking: dict[str, str], handoff: Any, talk: _Talk) -> list[Asked]:
+    """What was said last, to those who are asked."""
     shown = talk.messages[-1] if talk.messages else None
-    said = str(shown["content"]) if shown else ""
-    asked = [Asked(name, said or prompt, {"type": "string"}, shown) for name, prompt in asking.items()]
-    if handoff is not None:
-        asked.append(Asked(HANDOFF, handoff["content"], {"type": "string"}, shown))
-    return asked
+    asked = dict.fromkeys(asking, "") if handoff is None else {HANDOFF: handoff["target"]}
+    questions = list[Asked]()
+    for id_, target in asked.items():
+        person = target or id_
+        text = f"{shown['source']} to {person}: {shown['content']}" if shown else f"{person}: {asking[id_]}"
+        questions.append(Asked(id_, text, {"type": "string"}, shown))
+    return questions
 
 
 def _described(error: Exception) -> str:

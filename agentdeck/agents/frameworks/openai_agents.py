@@ -34,7 +34,8 @@ class OpenAIAgents(Framework):
     async def call(self, found: Any, given: CallInput) -> AsyncGenerator[InnerEvent, None]:
         from agents import Runner
 
-        state = await _resumed(found, given) if given.answers else None
+        saved = await saved_state.answered(given)
+        state = await _resumed(found, saved, given) if saved else None
         call = _Call()
         run = Runner.run_streamed(
             found,
@@ -62,6 +63,8 @@ class OpenAIAgents(Framework):
         for used in call.unseen(run.context_wrapper.usage):
             yield used
         if not run.interruptions:
+            if saved:
+                await saved_state.drop(given)
             yield Result(run.final_output)
             return
         await saved_state.save(given, run.to_state().to_string())
@@ -227,11 +230,11 @@ def _question(item: Any) -> Asked:
     return Asked(str(item.call_id), text, {"type": "boolean"}, shown)
 
 
-async def _resumed(agent: Any, given: CallInput) -> Any:
+async def _resumed(agent: Any, saved: str, given: CallInput) -> Any:
     """The state at the questions, with the answers."""
     from agents import RunState
 
-    state = await RunState.from_string(agent, await saved_state.load(given), context_override=given.values)
+    state = await RunState.from_string(agent, saved, context_override=given.values)
     for item in state.get_interruptions():
         if given.answers.get(str(item.call_id)):
             state.approve(item)

@@ -54,6 +54,8 @@ class PydanticAI(Framework):
                     yield used
         output = run.result.output
         if not isinstance(output, DeferredToolRequests):
+            if given.answers:
+                await saved_state.drop(given)
             yield Result(output)
             return
         await saved_state.save(given, _state(run.result, output))
@@ -232,12 +234,13 @@ def _state(result: Any, requests: Any) -> str:
 
 async def _resume(given: CallInput) -> Mapping[str, Any]:
     """The arguments of a call that goes on with answers; none for one that begins."""
-    if not given.answers:
+    saved = await saved_state.answered(given)
+    if not saved:
         return {}
     from pydantic_ai.messages import ModelMessagesTypeAdapter
     from pydantic_ai.tools import DeferredToolResults
 
-    state = json.loads(await saved_state.load(given))
+    state = json.loads(saved)
     results: Any = DeferredToolResults(metadata=state["metadata"])
     for asked, answer in given.answers.items():
         (results.approvals if asked in state["approvals"] else results.calls)[asked] = answer

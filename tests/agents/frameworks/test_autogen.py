@@ -264,7 +264,7 @@ async def test_a_person_in_a_team_survives_kill_9_and_nobody_speaks_twice(tmp_pa
         ("ada", "yes"),
     ]
     assert "yes" in result.output["stop_reason"]
-    assert asked == ["3", "again: heard no"]
+    assert asked == ["writer to ada: 3", "writer to ada: again: heard no"]
     assert killed.effects() == ["price-of-tea"]
 
 

@@ -101,7 +101,7 @@ async def test_a_question_that_was_not_recorded_is_asked_again_and_answers_are_k
     await state.drop(given)
     assert (await State.load(given)).question is None
     with pytest.raises(LookupError, match="is not in"):
-        await State.load(CallInput({}, thread="t", checkpoints=given.checkpoints, answers={"ask who 1": "me"}))
+        await State.load(CallInput({}, thread="u", checkpoints=given.checkpoints, answers={"ask who 1": "me"}))
 
 
 async def test_a_saved_state_can_be_dropped(tmp_path: Path) -> None:
