@@ -10,23 +10,18 @@ through ChatOpenAI.
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from agentdeck.engine.launch import Launch, run
 from agentdeck.workflow.loader import loads
+from benchmarks.gateway_client import AT_ONCE, PROMPTS
 
 ROOT = Path(__file__).parents[1]
-CALLS, AT_ONCE, ROUNDS, PROMPTS, RATE, WINDOW = 200, 64, 3, 1000, 300, 6
+RATE, WINDOW = 300, 6
 DECK = """
 agentdeck: 1
 providers:
@@ -45,60 +40,6 @@ agents:
 """
 
 
-# The programs that call -----------------------------------------------------------------------------------------
-
-
-async def stream(client: httpx.AsyncClient, url: str, shape: str) -> float:
-    """How long a streamed answer takes."""
-    since = time.perf_counter()
-    body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": f"Answer {shape}"}]}
-    headers = {"authorization": f"Bearer {os.environ['OPENAI_API_KEY']}"}
-    async with client.stream("POST", f"{url}/chat/completions", json=body, headers=headers) as answer:
-        assert answer.status_code == 200, await answer.aread()
-        async for _ in answer.aiter_bytes():
-            pass
-    return time.perf_counter() - since
-
-
-async def added(server: str, gateway: str) -> object:
-    """The median of calls in turns, in milliseconds."""
-    taken: dict[str, list[float]] = {server: [], gateway: []}
-    async with httpx.AsyncClient(trust_env=False, timeout=None) as client:
-        for number in range(2 * CALLS):
-            url = (server, gateway)[number % 2]
-            taken[url].append(await stream(client, url, "2x0.02"))
-    return [1000 * statistics.median(taken[url][10:]) for url in (server, gateway)]
-
-
-async def streams(server: str, gateway: str) -> object:
-    """The best time for all of AT_ONCE streams, in seconds."""
-    best = {server: 1e9, gateway: 1e9}
-    limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
-    async with httpx.AsyncClient(trust_env=False, timeout=None, limits=limits) as client:
-        for number in range(2 * ROUNDS):
-            url, since = (server, gateway)[number % 2], time.perf_counter()
-            await asyncio.gather(*(stream(client, url, "100x2.0") for _ in range(AT_ONCE)))
-            best[url] = min(best[url], time.perf_counter() - since)
-    return [best[server], best[gateway]]
-
-
-async def rate(server: str, gateway: str) -> object:
-    """All prompts at once, through ChatOpenAI where it is installed."""
-    try:
-        from langchain_openai import ChatOpenAI
-    except ImportError:
-        limits = httpx.Limits(max_connections=None)
-        async with httpx.AsyncClient(trust_env=False, timeout=None, limits=limits) as client:
-            await asyncio.gather(*(stream(client, gateway, "1x0.01") for _ in range(PROMPTS)))
-        return "httpx"
-    model = ChatOpenAI(model="m", timeout=600)
-    await asyncio.gather(*(model.ainvoke("Answer 1x0.01") for _ in range(PROMPTS)))
-    return "ChatOpenAI"
-
-
-# The runs -------------------------------------------------------------------------------------------------------
-
-
 def measured(mode: str, python: str = sys.executable, limits: str = "") -> tuple[Any, list[float]]:
     """What the program of a run prints, and when the server counted its calls."""
     with tempfile.TemporaryDirectory() as name:
@@ -112,7 +53,7 @@ def measured(mode: str, python: str = sys.executable, limits: str = "") -> tuple
         port = server.stdout.readline().strip()
         try:
             (folder / "deck.yaml").write_text(DECK.replace("PORT", port).replace("LIMITS", limits))
-            work = WORK.replace("PYTHON", python).replace("FILE", str(ROOT / "benchmarks/gateway.py"))
+            work = WORK.replace("PYTHON", python).replace("FILE", str(ROOT / "benchmarks/gateway_client.py"))
             definition = loads(work.replace("MODE", mode).replace("PORT", port)).definition
             outcome = asyncio.run(run(Launch(definition, folder, db=folder / "run.db", workers=1)))
             assert outcome.state == "done", outcome.view.output
@@ -144,8 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] and sys.argv[1] in ("added", "streams", "rate"):
-        work = {"added": added, "streams": streams, "rate": rate}[sys.argv[1]]
-        print(json.dumps(asyncio.run(work(sys.argv[2], os.environ["OPENAI_BASE_URL"]))))
-    else:
-        main()
+    main()
