@@ -158,7 +158,7 @@ class _Explainer:
         clock = self._limit(step.key, "timeout", agent.timeout.attempt if agent else None)
         if clock and step.started is not None:
             text += f"; its timeout expires in {format_span(step.started + clock - self.now)}"
-        text += self._inside(step)
+        text += self._inside(step) + self._calls(step)
         if step.fault is not None:
             text += f"; the attempt before failed: {inside(step.inside, _about(step.fault))}"
         return Explanation("running", "", text)
@@ -170,6 +170,18 @@ class _Explainer:
             return ""
         more = f" and {place.branches - 1} more" if place.branches > 1 else ""
         return f"; in {newest.place} for {format_span(self.now - newest.since)}{more}"
+
+    def _calls(self, step: StepView) -> str:
+        """What the calls of models are doing that it makes through the gateway."""
+        own = self.task.id, step.key
+        calls = [call for task in self.view.open.values() if task.parent == own for call in task.steps.values()]
+        waiting = [call for call in calls if call.state != "running"]
+        if not calls or step.nested is not None:
+            return ""
+        if not waiting:
+            return f"; it waits for {plural(len(calls), 'answer')} of models"
+        why = waiting[0].why or waiting[0].reason or "a provider"
+        return f"; {len(waiting)} of its {plural(len(calls), 'call')} of models wait: {why}"
 
     def _asked(self, step: StepView) -> str:
         """How long a question of an attempt has waited, and its text where the view remembers it."""

@@ -221,3 +221,16 @@ def test_a_step_that_waits_for_pace_says_when_it_goes() -> None:
     assert (found.state, found.reason) == ("ready", "pace")
     assert found.text == f"ready for 4.0 s; {text}, one every 2.0 s; 2 before it, so it goes within 6.0 s"
     assert explain(view, order(), "1", "extract", 4.0).text.endswith("; 0 before it, so it goes within 2.0 s")
+
+
+def test_calls_through_the_gateway_that_wait() -> None:
+    calls = [ev.TaskOpened(1.0, f"1/extract[1.{n}]", {}, ("1", "extract"), "execution") for n in (1, 2)]
+    view = seen(order(), started(0.0, "extract"), *calls)
+    first, second = (f"1/extract[1.{n}]" for n in (1, 2))
+    view.apply(90, started(1.0, "execution", first))
+    view.apply(91, ev.StepWaited(1.0, second, "execution", "requests", "p: all used up"))
+    said = "; 1 of its 2 calls of models wait: p: all used up"
+    assert said in why(view, order(), "1", "extract", 2.0)
+    view.apply(92, started(2.0, "execution", second))
+    assert "; it waits for 2 answers of models" in why(view, order(), "1", "extract", 3.0)
+    assert why(view, order(), second, "execution", 4.0).startswith("running for 2.0 s, attempt 1")
