@@ -1,5 +1,7 @@
 # Everything from nothing but Python 3.11 and git: `make run`, `make test`.
 PYTHON ?= python3
+# CrewAI does not run on Python 3.14 yet.
+APART_PYTHON ?= $(PYTHON)
 BIN := .venv/bin
 READY := .venv/.ready
 BENCH := .venv/.bench
@@ -8,6 +10,7 @@ PROXY := .venv/proxy
 PHOENIX := .venv/phoenix
 CODERS := .venv/coders
 GATEWAY := .venv/gateway
+APART := .venv/crewai .venv/semantic-kernel
 # The compiled wheel as it is published, and one for `make check`, whose C code is compiled in a fraction of the time.
 WHEEL := .venv/wheel-O3
 QUICK := .venv/wheel-O0
@@ -27,7 +30,7 @@ BRANCHES := -p tests.branch_coverage --measure="$(COVERED)"
 # The tests start hundreds of processes: compiled once, not by each of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-live test-cli test-gateway check compiled wheel bench screenshots soak docs coverage clean test-all
+.PHONY: run test test-live test-cli test-gateway test-frameworks check compiled wheel bench screenshots soak docs coverage clean test-all
 
 run: $(READY)  ## the console on a thousand orders that already run; headless where there is no terminal
 	$(BIN)/agentdeck demo
@@ -46,6 +49,9 @@ test-cli: $(READY) $(CODERS)/.ready  ## Claude Code, Codex and Gemini CLI themse
 
 test-gateway: $(READY) $(GATEWAY)/.ready  ## the SDKs of OpenAI and Anthropic, LangChain, CrewAI, and coding agents that are there
 	PATH="$(CURDIR)/$(CODERS)/node_modules/.bin:$$PATH" $(BIN)/pytest -m live tests/gateway
+
+test-frameworks: $(READY) $(addsuffix /.ready,$(APART))  ## CrewAI and Semantic Kernel, each in an interpreter of its own
+	$(BIN)/pytest -m live tests/agents/frameworks
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -119,6 +125,11 @@ $(GATEWAY)/.ready: | $(READY)  # CrewAI needs versions of its own
 
 $(CODERS)/.ready: | $(READY)  # 800 MB
 	npm install --silent --no-audit --no-fund --prefix $(CODERS) @anthropic-ai/claude-code @openai/codex @google/gemini-cli
+	touch $@
+
+$(addsuffix /.ready,$(APART)): %/.ready: | $(READY)  # apart: older pydantic and mcp; 820 MB and 410 MB
+	$(APART_PYTHON) -m venv $*
+	$*/bin/python -m pip install --quiet --disable-pip-version-check '$(notdir $*)>=$(if $(findstring crewai,$*),1.15,1.45),<2'
 	touch $@
 
 $(DOCS): $(READY)

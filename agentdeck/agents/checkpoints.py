@@ -11,7 +11,7 @@ from pathlib import Path
 from agentdeck.agents.verb import WorkflowContext
 
 #: The columns that name a thread, in the tables of the frameworks.
-THREADS = ("thread_id", "thread")
+THREADS = ("thread_id", "thread", "flow_uuid")
 #: Seconds to wait for a framework that writes.
 BUSY = 30.0
 

@@ -110,6 +110,12 @@ class Signature:
         """Whether the function takes nothing."""
         return not (self._names or self._rest)
 
+    @property
+    def factory(self) -> bool:
+        """Whether a call may make an object of a framework: the function takes nothing, or is a class, whose
+        parameters are options."""
+        return self.empty or inspect.isclass(self.call)
+
     def arguments(
         self,
         scope: Mapping[str, Any],
@@ -152,8 +158,8 @@ class Made(NamedTuple):
 
 def made(result: Any, find: Callable[[Any], Framework | None], factory: bool) -> Framework | None:
     """The framework that calls what a function has returned; None for a result. Any function may return a
-    generator; one without parameters is a `factory`, which may also make an object of a framework. `find` is
-    `framework_of`, with the frameworks that are known."""
+    generator; a `factory` may also make an object of a framework. `find` is `framework_of`, with the frameworks
+    that are known."""
     if result is None or isinstance(result, PLAIN) or not (factory or isinstance(result, GENERATORS)):
         return None
     if inspect.isawaitable(result):

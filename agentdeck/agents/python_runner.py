@@ -82,7 +82,7 @@ class PythonVerb:
         arguments = self._arguments(work, cancelled)
         if self._converters:
             await convert(arguments, self._converters)
-        call = partial(_plain_result, partial(self._function, **arguments), self._bare)
+        call = partial(_plain_result, partial(self._function, **arguments), self._signature.factory)
         result = await self._in_thread(work, cancelled, call)
         if type(result) is Made:
             return await data_of(await self._objects.call(result.framework, result.found, work))

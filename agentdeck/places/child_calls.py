@@ -192,6 +192,7 @@ class Calls:
         for name, target in names.items():
             module, _, attribute = target.partition(":")
             self._frameworks[name] = getattr(importlib.import_module(module), attribute)()
+            self._frameworks[name].prepare_interpreter()
 
     def _cancel(self, number: int) -> None:
         call = self._calls.get(number)
@@ -270,7 +271,7 @@ class Calls:
         function = partial(target.signature.call, **arguments)
         result = await function() if target.is_async else await call.in_thread(function)
         find = partial(recognised, frameworks=self._frameworks)
-        if (framework := made(result, find, target.signature.empty)) is not None:
+        if (framework := made(result, find, target.signature.factory)) is not None:
             return await self._object(framework, result, call)
         return await result if inspect.isawaitable(result) else result
 

@@ -286,7 +286,7 @@ class ChildProcess:
     def _close_pipes(self) -> None:
         for end in list(self._inputs):
             self._close_pipe(end)
-        if self._write is not None:
+        if self._write is not None and not self._write.is_closing():
             self._write.abort()
 
     def _take(self, data: bytes) -> None:

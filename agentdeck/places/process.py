@@ -267,13 +267,14 @@ def interpreter(config: DeckPlace) -> str:
         return sys.executable
     if os.sep not in python:
         return shutil.which(python) or python
-    return str(config.folder / Path(python).expanduser())
+    return os.path.normpath(config.folder / Path(python).expanduser())
 
 
 def _unusable(python: str) -> str:
     """Why an interpreter cannot run children, as far as it says itself; empty where it can."""
     if not Path(python).exists():
-        return f"there is no {python}; make it with python -m venv, or change python"
+        folder = Path(python).parents[1] if Path(python).parent.name in ("bin", "Scripts") else "FOLDER"
+        return f"there is no {python}; python3 -m venv {folder} makes it, then install there what the agents need"
     if Path(python).is_dir() or not os.access(python, os.X_OK):
         return f"{python} is not a program that can be executed"
     try:

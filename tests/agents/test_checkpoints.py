@@ -13,10 +13,13 @@ from agentdeck.operations.prune import delete, prunable
 from agentdeck.store.runs import NewRun, create_run
 from agentdeck.store.writer import Writer
 
+#: Of LangGraph, of agentdeck and of CrewAI.
+COLUMNS = {"writes": "thread_id", "agentdeck_states": "thread", "flow_states": "flow_uuid"}
+
 
 def keep(db: Path, *threads: str) -> None:
     with closing(sqlite3.connect(beside(db))) as file, file:
-        for table, column in (("writes", "thread_id"), ("agentdeck_states", "thread")):
+        for table, column in COLUMNS.items():
             file.execute(f"CREATE TABLE IF NOT EXISTS {table} ({column} TEXT, value TEXT)")
             file.executemany(f"INSERT INTO {table} VALUES (?, 'x')", [(one,) for one in threads])
         file.execute("CREATE TABLE IF NOT EXISTS others (name TEXT)")
@@ -24,10 +27,7 @@ def keep(db: Path, *threads: str) -> None:
 
 def kept(db: Path) -> list[list[str]]:
     with closing(sqlite3.connect(beside(db))) as file:
-        return [
-            sorted(row[0] for row in file.execute(f"SELECT * FROM {table}"))
-            for table in ("writes", "agentdeck_states")
-        ]
+        return [sorted(row[0] for row in file.execute(f"SELECT * FROM {table}")) for table in COLUMNS]
 
 
 @pytest.fixture
@@ -45,13 +45,13 @@ def test_checkpoints_go_with_their_run(db: Path) -> None:
     keep(db, "old/1/review/1-ab", "old/2/review/1-ab", "old2/1/review/1-ab", "")
     runs = prunable(db, "1d", None)
     delete(db, [one for one in runs if one.run == "old"])
-    assert kept(db) == [["", "old2/1/review/1-ab"]] * 2
+    assert kept(db) == [["", "old2/1/review/1-ab"]] * 3
 
 
 def test_what_a_killed_prune_has_left_goes_with_the_next(db: Path) -> None:
     keep(db, "gone/1/review/1-ab", "old2/1/review/1-ab")
     delete(db, [one for one in prunable(db, "1d", None) if one.run == "old"])
-    assert kept(db) == [["old2/1/review/1-ab"]] * 2
+    assert kept(db) == [["old2/1/review/1-ab"]] * 3
 
 
 def test_a_store_without_checkpoints_is_pruned(db: Path) -> None:

@@ -110,6 +110,17 @@ async def test_an_adapter_that_ends_without_a_result_fails_the_step(acme: None) 
         await call(AcmeGraph(), quietly=True)
 
 
+async def test_a_class_makes_the_object_also_with_options_of_its_own(acme: None) -> None:
+    class WithOptions:
+        play = AcmeGraph.play
+
+        def __init__(self, depth: int = 1) -> None:
+            self.depth = depth
+
+    assert await call(AcmeGraph, x=2) == {"played": [1, 2]}
+    assert await call(type("AcmeGraph", (WithOptions,), {}), x=2) == {"played": [1, 2]}
+
+
 async def test_functions_and_what_is_like_them_belong_to_no_framework(acme: None) -> None:
     for found in (len, AcmeGraph, AcmeGraph().play, lambda: None):
         assert framework_of(found) is None

@@ -7,8 +7,9 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from importlib.util import find_spec
+from typing import Any
 
 from agentdeck.agents.frameworks.crewai_questions import Paused, Questions, State
 from agentdeck.agents.frameworks.framework import (
@@ -24,6 +25,8 @@ from agentdeck.agents.frameworks.framework import (
     text_of,
 )
 
+#: With these, CrewAI sends nothing to its makers.
+SILENT = {"CREWAI_DISABLE_TELEMETRY": "true", "CREWAI_TRACING_ENABLED": "false"}
 #: The beginnings of CrewAI's events that become inner steps, with the kind of step and the attribute that names
 #: it. What happens inside of others, such as the flow that executes an agent, belongs to the step around it.
 SHOWN = {
@@ -49,12 +52,10 @@ GRACE = 0.3
 class CrewAI(Framework):
     """Crews and flows get all values as their inputs, an agent gets one text."""
 
-    # Nothing is sent to CrewAI's makers. OTEL_SDK_DISABLED silences other libraries as well.
-    child_environment: ClassVar[Mapping[str, str]] = {
-        "CREWAI_DISABLE_TELEMETRY": "true",
-        "CREWAI_TRACING_ENABLED": "false",
-        "OTEL_SDK_DISABLED": "true",
-    }
+    def prepare_interpreter(self) -> None:
+        if find_spec("crewai") is not None:
+            for name, value in SILENT.items():
+                os.environ.setdefault(name, value)
 
     def recognises(self, found: object) -> bool:
         return any(is_a(found, "crewai", name) for name in ("Crew", "Flow", "Agent"))

@@ -121,6 +121,7 @@ class Questions:
         else:
             made = _fresh(type(flow), definition, options)
             made.persistence = persistence
+            _name(made.state, self._given.thread)
             result = await made.kickoff_async(inputs=values)
         if isinstance(result, HumanFeedbackPending):
             context = result.context
@@ -294,6 +295,14 @@ def _fresh(kind: Any, definition: Any, options: dict[str, Any]) -> Any:
     if definition is None:
         return kind(**options)
     return kind.from_declaration(contents=definition, **options)
+
+
+def _name(state: Any, thread: str) -> None:
+    """Give a flow the id under which its states are found, to delete them with their run."""
+    if thread and isinstance(state, dict):
+        state["id"] = thread
+    elif thread and isinstance(getattr(state, "id", None), str):
+        state.id = thread
 
 
 def _pending(kind: Any, flow: str, persistence: Any, definition: Any, options: dict[str, Any]) -> Any:

@@ -106,6 +106,10 @@ class Framework(ABC):
     #: Whether objects are only taken that no other framework recognises, and that are no functions.
     fallback: ClassVar[bool] = False
 
+    def prepare_interpreter(self) -> None:  # noqa: B027 - few have to
+        """Called in an interpreter that only executes agents, before anything of theirs is imported. Only there
+        may it set variables of the environment."""
+
     def alone(self, found: Any) -> bool:
         """Whether a call of the object may block a thread, or must not run beside another call. In an interpreter
         of its own it then has a process to itself, which can be ended."""
