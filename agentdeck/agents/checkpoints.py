@@ -21,8 +21,11 @@ class CheckpointFile:
     written by the frameworks themselves, and made by the first of them that does."""
 
     def __init__(self, db: Path | None) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="agentdeck-") if db is None else None
-        self.path = str(Path(self._folder.name) / "checkpoints.db" if db is None else beside(db))  # type: ignore[union-attr]
+        self._folder = None
+        if db is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="agentdeck-")
+            db = Path(self._folder.name) / "run.db"
+        self.path = str(beside(db).absolute())  # a child interpreter may have another working folder
 
     async def close(self) -> None:
         if self._folder is not None:

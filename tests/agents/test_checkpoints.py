@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from agentdeck.agents.checkpoints import beside
+from agentdeck.agents.checkpoints import CheckpointFile, beside
 from agentdeck.operations.prune import delete, prunable
 from agentdeck.store.runs import NewRun, create_run
 from agentdeck.store.writer import Writer
 
+pytestmark = pytest.mark.anyio
 #: Of LangGraph, of agentdeck and of CrewAI.
 COLUMNS = {"writes": "thread_id", "agentdeck_states": "thread", "flow_states": "flow_uuid"}
 
@@ -57,3 +58,12 @@ def test_what_a_killed_prune_has_left_goes_with_the_next(db: Path) -> None:
 def test_a_store_without_checkpoints_is_pruned(db: Path) -> None:
     delete(db, prunable(db, "1d", None))
     assert not beside(db).exists()
+
+
+async def test_the_path_holds_in_another_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert CheckpointFile(Path("a.db")).path == str(tmp_path / "a.db-checkpoints")
+    temporary = CheckpointFile(None)
+    assert Path(temporary.path).is_absolute()
+    await temporary.close()
+    assert not Path(temporary.path).parent.exists()
