@@ -17,7 +17,7 @@ from agentdeck.limits.provider_limits import NAMES as CAPS
 from agentdeck.limits.provider_limits import in_deck_notation, range_of, with_changes
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import PERSON, complete, decision, describe, refusal
-from agentdeck.scheduler.questions import APPROVED, approval_of, by_decision, current
+from agentdeck.scheduler.questions import APPROVED, approval_of, by_decision, current, with_decision
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import OPEN, WAITING
 from agentdeck.scheduler.tiers import TIERS
@@ -89,7 +89,7 @@ def _approve(command: Command) -> Outcome:
         raise UsageError(f"{key} of task {task} asks nothing")
     approved, given = decision(key, args.get("approved")), dict(args.get("fields") or {})
     if question is not None and APPROVED in does.fields:
-        given.setdefault(APPROVED, approved)
+        given = with_decision(does, approved, given)
     elif question is not None and (not approved or not given):
         plain = by_decision(question, approved)
         if plain is None and not approved:

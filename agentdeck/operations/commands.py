@@ -90,10 +90,13 @@ def approve(
     # It imports the engine, which the other commands do without.
     from agentdeck.operations.questions import question_of
     from agentdeck.scheduler.approvals import refusal
+    from agentdeck.scheduler.questions import with_decision
 
     found = question_of(reader, row, step, task)
     question = None if found is None else found.does
     values = _field_values(question, step, fields)
+    if found is not None and found.own:
+        values = with_decision(found.does, approved, values)
     if question is not None and (why := refusal(step, question, values)):
         raise UsageError(why)
     return answer(step, task, approved, values)

@@ -11,7 +11,7 @@ from agentdeck.operations.commands import RunCommand, answer
 from agentdeck.operations.inputs import read
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import command, refusal, required
-from agentdeck.scheduler.questions import ANSWER, answer_line, approval_in
+from agentdeck.scheduler.questions import ANSWER, APPROVED, answer_line, approval_in, with_decision
 from agentdeck.store.codec import snake
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
@@ -159,7 +159,9 @@ def answer_command(reader: Reader, row: RunRow, step: str, task: str | None, giv
     if found is None:
         raise UsageError(f"{step} of {row.run} asks nothing; see `agentdeck questions {row.run}`")
     approved, values = read_answer(found.does, step, given)
-    if found.own and not approved:
+    if found.own:
+        values = with_decision(found.does, approved, values)
+    if found.own and not approved and APPROVED not in values:
         raise UsageError(f"{step} is not answered with no; give {_names(found.does)}, or cancel the step")
     if why := refusal(step, found.does, values):
         raise UsageError(why.replace("--field ", ""))

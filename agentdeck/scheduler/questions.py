@@ -76,6 +76,9 @@ def value_of(question: Mapping[str, Data], answered: ev.StepAnswered) -> Data:
 def by_decision(question: Mapping[str, Data], approved: bool) -> dict[str, Data] | None:
     """The fields of a plain yes or no; None where the question wants another answer."""
     approval = as_approval(question)
+    if APPROVED in approval.fields:
+        others = [name for name in approval.fields if name not in (APPROVED, *approval.defaults)]
+        return None if others else {APPROVED: approved}
     kind = approval.fields[ANSWER].kind if list(approval.fields) == [ANSWER] else ""
     if kind == "boolean" or (kind == "any" and approved):
         return {ANSWER: approved}
@@ -91,6 +94,11 @@ def answer_line(run: str, task: str, step: str, does: Approve | None) -> str:
         "VALUE" if does is None or one_value else " ".join(f"{one}=…" for one in required(does) or does.fields)
     )
     return f"agentdeck answer {run} {shlex.quote(step)} {values} --task {shlex.quote(task)}"
+
+
+def with_decision(question: Approve, approved: bool, given: Mapping[str, Data]) -> dict[str, Data]:
+    """The values of an answer to an agent's question, with the decision where it has a field APPROVED."""
+    return {APPROVED: approved, **given} if APPROVED in question.fields else dict(given)
 
 
 def _fields_of(schema: Data) -> tuple[dict[str, Type], dict[str, Data]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
+import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +22,8 @@ from agentdeck import Question, Workflow
 from agentdeck.agents.frameworks import langgraph_saver
 from agentdeck.agents.frameworks.framework import Asked, CallInput, Ended, Result, Started
 from agentdeck.agents.frameworks.langgraph import LangGraph
+from agentdeck.engine import launch
+from agentdeck.operations import bundled_files
 from agentdeck.scheduler import events as ev
 from agentdeck.testing import FrameworkContract
 from tests.agents.frameworks import graphs, killed
@@ -269,6 +273,12 @@ async def test_a_plain_no_is_the_field_of_that_name(tmp_path: Path) -> None:
     assert result.output["notes"][-2:] == ["False", "published"]
 
 
+async def test_yes_to_everything_answers_a_field_of_that_name(tmp_path: Path) -> None:
+    made = killed.workflow(f"{GRAPHS}:review")
+    given = launch.Launch(made.definition, tmp_path, functions=made.functions, db=tmp_path / "a.db", yes=True)
+    assert (await launch.run(given)).state == "done"
+
+
 async def test_several_interrupts_are_several_questions(checkpoints: str) -> None:
     def left(state: graphs.Article) -> dict[str, Any]:
         return {"notes": [f"left {interrupt('Left?')}", f"more {interrupt('More?')}"]}
@@ -426,3 +436,40 @@ async def test_a_graph_keeps_its_own_checkpointer_and_is_not_changed(checkpoints
     assert of(await events_of(graph, checkpoints), Asked), "what has ended begins anew"
     await events_of(graphs.review, checkpoints)
     assert graphs.review.checkpointer is None
+
+
+# The examples ---------------------------------------------------------------------------------------------------
+
+
+def deck(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    call = [sys.executable, "-m", "agentdeck", *words, "--db", str(folder / "a.db")]
+    return subprocess.run(call, cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+def test_the_example_asks_and_goes_on_in_another_process(tmp_path: Path) -> None:
+    """`agentdeck run`, then `resume`, killed with SIGKILL while it waits, then `answer` and the end."""
+    file = str(bundled_files.workflows() / "frameworks" / "review.yaml")
+    assert "asks: Publish this notice?" in deck(tmp_path, "run", file).stderr
+    call = [sys.executable, "-m", "agentdeck", "resume", "last", "--wait", "--db", str(tmp_path / "a.db")]
+    waiting = subprocess.Popen(call, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    assert waiting.stderr is not None
+    while "nothing can continue" not in waiting.stderr.readline():
+        assert waiting.poll() is None
+    waiting.kill()
+    waiting.communicate()
+    waiting = subprocess.Popen(call, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert waiting.stderr is not None
+    while "nothing can continue" not in waiting.stderr.readline():
+        assert waiting.poll() is None
+    answered = deck(tmp_path, "answer", "last", "review", "yes", "comment=thank you")
+    assert answered.returncode == 0, answered.stderr
+    output, _ = waiting.communicate(timeout=60)
+    assert json.loads(output)["remarks"][-1] == "thank you"
+    events = deck(tmp_path, "events", "last", "--json").stdout
+    assert events.count('"name": "write"') + events.count('"name":"write"') == 1, "it was written once"
+
+
+async def test_the_example_of_a_fan_out_runs() -> None:
+    made = Workflow.from_file(bundled_files.workflows() / "frameworks" / "fanout.yaml")
+    result = await made.run()
+    assert [one["subject"] for one in result.output["answers"]] == ["a complaint"] * 4
