@@ -40,6 +40,7 @@ from agentdeck.views.run_view import RunView
 from agentdeck.workflow.deck import WORKERS, Deck, deck_for
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Approve, Data, Definition, SubWorkflow
+from agentdeck.workflow.place_types import unknown_place, with_slots
 from agentdeck.workflow.wording import likely_fix
 
 #: Option of a run: the origin of its tasks, where they could not be recorded.
@@ -96,7 +97,7 @@ def programs(
 ) -> Program:
     """The program of a workflow, of all its sub-workflows, and of the calls that its agents make through the
     gateway: as `stored` when a run began, by their path (`review`, `review/security`), else from their files and
-    the `deck`."""
+    the `deck`, with the slots of its places."""
     nested = {}
     for name, agent in definition.agents.items():
         calls = (stored or {}).get(f"{above}{name}")
@@ -107,7 +108,10 @@ def programs(
         if isinstance(agent.does, SubWorkflow):
             file, path = folder / agent.does.file, f"{above}{name}"
             kept = (stored or {}).get(path)
-            found = load(file).definition if kept is None else replace(kept, folder=file.parent)
+            if kept is not None:
+                found = replace(kept, folder=file.parent)
+            else:
+                found = load(file).definition if deck is None else with_slots(load(file).definition, deck)
             nested[name] = programs(found, found.folder or file.parent, {}, stored, f"{path}/", deck)
     return Program(definition, seconds, nested)
 
@@ -133,14 +137,15 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
     clock = clock or WallClock()
     storage = RunStorage(launch.db)
     try:
-        definition, name = launch.definition, launch.run or new_run()
+        deck, name = deck_for(launch.folder), launch.run or new_run()
+        definition = with_slots(launch.definition, deck)
         author = launch.author or current_author("api")
-        launch = replace(launch, author=author)
+        launch = replace(launch, definition=definition, author=author)
         samples = await storage.samples(definition, launch.folder)
         elsewhere = await storage.seconds_elsewhere(definition, launch.folder)
-        deck = deck_for(launch.folder)
         program = programs(definition, launch.folder, elsewhere | means(samples), deck=deck)
         check_deck(deck, program.definitions())
+        check_places(deck, program.definitions())
         check_yes(launch.yes, program.definitions())
         check_resources(program)
         most = deck.workers or WORKERS
@@ -246,6 +251,14 @@ def check_resources(program: Program) -> None:
                         f"{above}{name} uses {amount} of {resource}, and its limit is {limits[resource]}; "
                         f"raise it with --set limits.{resource}={amount}"
                     )
+
+
+def check_places(deck: Deck, found: Iterable[Definition]) -> None:
+    """Raises UsageError where an agent has a place that is not in the deck."""
+    for one in found:
+        for name, agent in one.agents.items():
+            if unknown := unknown_place(agent.place, deck):
+                raise UsageError(f"{name}: {'; '.join(unknown)}")
 
 
 def check_yes(yes: bool, found: Iterable[Definition]) -> None:

@@ -21,6 +21,7 @@ from agentdeck.engine.launch import (
     Launch,
     Outcome,
     Watch,
+    check_places,
     check_yes,
     drive,
     programs,
@@ -101,6 +102,7 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: ReopenReques
             nested = await store.read(nested_of, row)
             program = programs(definition, folder, {}, nested)
             check_deck(deck, program.definitions())
+            check_places(deck, program.definitions())
             yes = wanted.yes or bool(row.options.get("yes"))
             check_yes(yes, program.definitions())
             if await _take(storage, row):

@@ -19,12 +19,12 @@ from agentdeck.scheduler.joins import floor_of, goal_of
 from agentdeck.scheduler.program import Program, Rule
 from agentdeck.scheduler.ready_queue import start_order
 from agentdeck.scheduler.state import ENDED
-from agentdeck.scheduler.waits import RESOURCES
+from agentdeck.scheduler.waits import PLACE, RESOURCES
 from agentdeck.views.inner_place import inside
 from agentdeck.views.run_view import RunView
 from agentdeck.views.step_transitions import StepView
 from agentdeck.views.task_view import TaskView
-from agentdeck.workflow.model import Agent, Approve, Data, Definition
+from agentdeck.workflow.model import PLACE_LIMIT, Agent, Approve, Data, Definition
 from agentdeck.workflow.units import rate, show_amount, thousandths
 
 
@@ -71,6 +71,11 @@ def resource_waits(view: RunView, ready: Mapping[str, int] | None = None) -> dic
         by_agent = found.get(step.why.partition(":")[0], {})
         by_agent[step.agent.name] = by_agent.get(step.agent.name, 0) + 1
     return found
+
+
+def _reason(resource: str) -> str:
+    """Why a step waits that waits for this resource."""
+    return PLACE if resource.startswith(f"{PLACE_LIMIT}.") else RESOURCES
 
 
 class _Explainer:
@@ -276,11 +281,11 @@ class _Explainer:
             use, needed = shared[name], thousandths(amount)
             if needed > use.limit:
                 text = f"it uses {amount} of {name}, and the limit is {show_amount(use.limit)}"
-                return RESOURCES, f"{text}: it starts when {name} is raised to {amount}"
+                return _reason(name), f"{text}: it starts when {name} is raised to {amount}"
             if needed > use.free:
                 enough = show_amount(use.used + needed)
                 text = f"waits for {name}: {use.text}; it uses {amount}"
-                return RESOURCES, f"{text}, and {name}={enough} would be enough now"
+                return _reason(name), f"{text}, and {name}={enough} would be enough now"
         for task, step in claiming(self.view):
             name = step.why.partition(":")[0]
             kept = self._kept_by(step)

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from agentdeck.workflow.deck import Deck
-from agentdeck.workflow.model import Data, Definition, ProviderLimits, Rate
+from agentdeck.workflow.model import PLACE_LIMIT, Data, Definition, ProviderLimits, Rate
 from agentdeck.workflow.units import MOST, rate, rate_without_burst, show_rate
 
 #: The names of a provider's limits.
@@ -26,8 +26,10 @@ RANGES: dict[str, tuple[float, float]] = {
 
 
 def is_resource(name: str) -> bool:
-    """Whether a limit is that of a shared resource: all others have dotted names, except `workers`."""
-    return "." not in name and name != "workers"
+    """Whether a limit is that of a shared resource, such as the slots of a place (`place.NAME`): all others have
+    dotted names, except `workers`."""
+    head, _, rest = name.partition(".")
+    return name != "workers" and (not rest or (head == PLACE_LIMIT and "." not in rest and rest not in NAMES))
 
 
 def range_of(name: str) -> tuple[float, float]:

@@ -160,23 +160,25 @@ class ChildProcess:
             child.started(self.pid)
             started.set_result(None)
             assert self._process is not None
-            while self._process.poll() is None:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(asyncio.shield(self._closed.wait()), LOOK)
-                if self._closed.is_set():
-                    await asyncio.sleep(0.005)
-            self._read_rest()
-            self._close_pipes()
-            self.retired = True
-            self.gone.set()
-            why = self._why or f"process {self.pid} of the place {self.place} {self._ended()}"
-            for call in list(self.calls.values()):
-                call.lose(StepLost(why))
+            try:
+                while self._process.poll() is None:
+                    await _within(self._closed, time.monotonic() + LOOK)
+                    if self._closed.is_set():
+                        await asyncio.sleep(0.005)
+                self._read_rest()
+                self._close_pipes()
+            finally:
+                self.retired = True
+                self.gone.set()
+                why = self._why or f"process {self.pid} of the place {self.place} {self._ended()}"
+                for call in list(self.calls.values()):
+                    call.lose(StepLost(why))
 
     def _ended(self) -> str:
         assert self._process is not None
         said = f" ({self._tail[-1]})" if self._tail else ""
-        return f"{_ending(self._process.returncode)}{said}"
+        code = self._process.returncode
+        return "is out of reach" if code is None else f"{_ending(code)}{said}"
 
     async def _spawn(self, env: dict[str, str]) -> None:
         to_child, write = os.pipe()

@@ -71,6 +71,7 @@ class ProcessPlace(Place):
         self._cwd = None if "cwd" not in options else config.folder / Path(options["cwd"]).expanduser()
         self._pool: list[ChildProcess] = []
         self._numbers = itertools.count(1)
+        self._sharing = asyncio.Lock()
         self._frameworks = {
             one.name: one.target for one in plugins.installed("frameworks") if one.package == plugins.BUILT_IN
         }
@@ -103,24 +104,37 @@ class ProcessPlace(Place):
 
     async def child(self, target: str, children: Children, exclusive: bool) -> ChildProcess:
         """A child for one more call, which the caller adds at once."""
+        if exclusive:
+            return self._free(target, True) or await self._start(children)
+        async with self._sharing:  # of calls that come at once, one starts a child for all of them
+            found = self._free(target, False) or await self._start(children)
+            found.exclusive = False
+            found.known.add(target)
+            return found
+
+    def _free(self, target: str, exclusive: bool) -> ChildProcess | None:
+        """A child that can take one more call, best one that knows the target."""
         free = [one for one in self._pool if not one.retired and not one.exclusive]
         if exclusive:
             free = [one for one in free if not one.calls]
         else:
             # An import would stop the calls that are under way.
             free = [one for one in free if not one.calls or (target in one.known and len(one.calls) < SHARED)]
-            free.sort(key=lambda one: -len(one.calls))
-        free.sort(key=lambda one: target not in one.known)
-        if free:
-            free[0].exclusive = exclusive
-            return free[0]
+        if not free:
+            return None
+        found = max(free, key=lambda one: (target in one.known, len(one.calls)))
+        found.exclusive = exclusive
+        found.known.add(target)
+        return found
+
+    async def _start(self, children: Children) -> ChildProcess:
+        """A new child, exclusive for the caller."""
         env = {name: os.environ[name] for name in (*USUAL, *self._names) if name in os.environ}
         env |= {name: value for name, value in os.environ.items() if name.startswith("LC_")}
         made = ChildProcess(self.config.name, [self._python], env, self._cwd)
         made.exclusive = True
         self._pool = [*(one for one in self._pool if not one.gone.is_set()), made]
         await made.start(children, self._frameworks)
-        made.exclusive = exclusive
         return made
 
     async def close(self) -> None:
@@ -198,7 +212,6 @@ class ProcessVerb:
                 await child.cancel(call, NOW in cancelled.args)
             raise
         finally:
-            child.known.add(self._target)
             if call.ended.is_set() or child.gone.is_set():
                 child.release(call)
 

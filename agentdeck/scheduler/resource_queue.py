@@ -24,7 +24,8 @@ from agentdeck.scheduler.recorder import Recorder
 from agentdeck.scheduler.resources import Resources, Uses
 from agentdeck.scheduler.run_state import RunState
 from agentdeck.scheduler.state import Step
-from agentdeck.scheduler.waits import RESOURCES
+from agentdeck.scheduler.waits import PLACE, RESOURCES
+from agentdeck.workflow.model import PLACE_LIMIT
 from agentdeck.workflow.units import show_amount
 
 #: The first waiting step claims a resource once this many times what it uses of it was released.
@@ -55,7 +56,8 @@ class ResourceQueue:
                 self._end_turn()
             return True
         heappush(self.groups.setdefault(uses, []), entry)
-        self._queue.set_aside(entry[6], RESOURCES)
+        lacking = self._resources.lacking(uses)
+        self._queue.set_aside(entry[6], PLACE if lacking.startswith(f"{PLACE_LIMIT}.") else RESOURCES)
         return False
 
     def next_of(self, ready: list[Entry]) -> list[Entry]:

@@ -13,7 +13,7 @@ from typing import Final
 #: A reason with fewer seconds than this is left out; its time counts as `pool`.
 LEAST = 0.0005
 HELD, MAX_PARALLEL, PAUSED, POOL, STARTING = "held", "max_parallel", "paused", "pool", "starting"
-RESOURCES = "resources"
+RESOURCES, PLACE = "resources", "place"
 
 
 class RunWait:

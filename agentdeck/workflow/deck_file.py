@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import (
@@ -37,7 +37,7 @@ from agentdeck.workflow.file_model import (
     Text,
     fault,
 )
-from agentdeck.workflow.model import Rate
+from agentdeck.workflow.model import ProviderLimits, Rate
 from agentdeck.workflow.wording import did_you_mean
 from agentdeck.workflow.yaml_source import INVALID
 
@@ -238,7 +238,12 @@ class DeckLimitsSpec(FileModel):
 SecretName = Annotated[str, file_model.name_check("a secret", pattern=SECRET_NAME)]
 
 
-PlaceName = Annotated[str, file_model.name_check("a place", (LOCAL,), "is the engine's own process")]
+#: Names that a place cannot have: they stand for something else where places or limits are named.
+RESERVED_PLACES = (
+    *(LOCAL, "workers", "timeout", "attempts", "max_parallel"),
+    *(field.name for field in fields(ProviderLimits)),
+)
+PlaceName = Annotated[str, file_model.name_check("a place", RESERVED_PLACES, "has another meaning")]
 
 
 class DeckFile(FileModel):

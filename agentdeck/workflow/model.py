@@ -26,6 +26,10 @@ Data: TypeAlias = Any
 # Work ----------------------------------------------------------------------------------------------------
 
 
+#: How the names of the limits begin that are the slots of a place.
+PLACE_LIMIT = "place"
+
+
 class Work:
     """What an agent does: the base of the frozen dataclasses that stand in `Agent.does`, one class per verb.
 

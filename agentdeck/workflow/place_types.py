@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from agentdeck import plugins
 from agentdeck.plugins import PluginError
 from agentdeck.workflow.deck import LOCAL, Deck, DeckPlace
+from agentdeck.workflow.model import PLACE_LIMIT, Definition
 from agentdeck.workflow.wording import likely_fix
 
 if TYPE_CHECKING:
@@ -72,6 +74,25 @@ def place_faults(config: DeckPlace) -> list[tuple[str, str, str]]:
     except Exception as error:  # the plugin's own code
         what = f"the type {config.type} cannot check the place: {type(error).__name__}: {error}"
         return [("type", what, "see agentdeck plugins")]
+
+
+def with_slots(definition: Definition, deck: Deck) -> Definition:
+    """The workflow, with the slots of its agents' places as shared resources: each attempt takes one."""
+    used = [deck.places[agent.place] for agent in definition.agents.values() if agent.place in deck.places]
+    slots = {slots_name(place.name): place.slots for place in used if place.slots is not None}
+    if not slots:
+        return definition
+    agents = dict(definition.agents)
+    for name, agent in agents.items():
+        if (slot := slots_name(agent.place)) in slots:
+            agents[name] = replace(agent, uses={**agent.uses, slot: 1})
+    limits = replace(definition.limits, resources={**slots, **definition.limits.resources})
+    return replace(definition, agents=agents, limits=limits)
+
+
+def slots_name(place: str) -> str:
+    """The name of the limit that the slots of a place are."""
+    return f"{PLACE_LIMIT}.{place}"
 
 
 def _checked(name: str, found: Any) -> type[DeckPlaceType]:

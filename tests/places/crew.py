@@ -1,0 +1,149 @@
+# ruff: noqa: ASYNC110, ASYNC240, ASYNC251
+"""What agents call in children: nothing but the standard library, as their interpreter has nothing else."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+
+def about(n, ctx):  # type: ignore[no-untyped-def]
+    print("printed by", n)
+    os.system("echo raw output of a program")
+    ctx.log("logged", "warning")
+    return {"pid": os.getpid(), "python": sys.executable, "id": ctx.id, "modules": sorted(sys.modules)}
+
+
+def environment(names):  # type: ignore[no-untyped-def]
+    return {name: os.environ.get(name) for name in names}
+
+
+def add(x: int, y: int = 2):  # type: ignore[no-untyped-def]
+    return x + y
+
+
+def sleep(seconds):  # type: ignore[no-untyped-def]
+    time.sleep(seconds)
+    return os.getpid()
+
+
+async def meet(n, folder):  # type: ignore[no-untyped-def]
+    """Ends when as many calls as `n` says are under way."""
+    Path(folder, f"{os.getpid()}-{time.monotonic_ns()}").touch()
+    while len(list(Path(folder).iterdir())) < n:
+        await asyncio.sleep(0.01)
+    return os.getpid()
+
+
+def meet_blocking(n, folder, ctx):  # type: ignore[no-untyped-def]
+    Path(folder, ctx.task).touch()
+    while len(list(Path(folder).iterdir())) < n:
+        time.sleep(0.01)
+    return os.getpid()
+
+
+def die_once(file, how):  # type: ignore[no-untyped-def]
+    """The first call ends its process."""
+    if not Path(file).exists():
+        Path(file).touch()
+        die(how)
+    return "survived"
+
+
+def die(how):  # type: ignore[no-untyped-def]
+    if how == "exit":
+        os._exit(7)
+    os.kill(os.getpid(), getattr(signal, how))
+    time.sleep(60)
+
+
+def stubborn(file):  # type: ignore[no-untyped-def]
+    """Writes into a file for as long as it lives, whatever is raised in it."""
+    while True:
+        try:
+            with Path(file).open("a") as out:
+                out.write(f"{os.getpid()}\n")
+            time.sleep(0.02)
+        except BaseException:
+            pass
+
+
+async def stubborn_coroutine(file):  # type: ignore[no-untyped-def]
+    while True:
+        try:
+            if not Path(file).exists():
+                Path(file).write_text(str(os.getpid()))
+            await asyncio.sleep(0.02)
+        except asyncio.CancelledError:
+            pass
+
+
+async def gentle(file):  # type: ignore[no-untyped-def]
+    Path(file).write_text(str(os.getpid()))
+    try:
+        await asyncio.sleep(60)
+    finally:
+        Path(file).write_text("ended")
+
+
+async def gentle_too(file):  # type: ignore[no-untyped-def]
+    Path(file).touch()
+    try:
+        await asyncio.sleep(60)
+    finally:
+        Path(file).write_text(f"ended in {os.getpid()}")
+
+
+async def together(file, how):  # type: ignore[no-untyped-def]
+    """Goes on until there is a file `FILE.end`, ignores its cancellation, or blocks the process."""
+    Path(file).write_text(str(os.getpid()))
+    while not Path(f"{file}.end").exists():
+        if how == "block":
+            time.sleep(60)
+        try:
+            await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            if how != "ignore":
+                raise
+    return os.getpid()
+
+
+def raises(text):  # type: ignore[no-untyped-def]
+    raise ValueError(text)
+
+
+def too_much():  # type: ignore[no-untyped-def]
+    return "x" * 17_000_000
+
+
+def much():  # type: ignore[no-untyped-def]
+    return ["y" * 1000] * 3000
+
+
+def no_data():  # type: ignore[no-untyped-def]
+    return {"file": object()}
+
+
+async def pieces(n):  # type: ignore[no-untyped-def]
+    for word in ("first", "second"):
+        yield f"{word} piece\n"
+        await asyncio.sleep(0)
+    yield {"n": n}
+
+
+def words(n):  # type: ignore[no-untyped-def]
+    yield "all "
+    yield "text"
+
+
+class Chain:
+    """An object with a method of a usual name."""
+
+    async def ainvoke(self, values):  # type: ignore[no-untyped-def]
+        return sorted(values)
+
+
+chain = Chain()
+thing = object()
