@@ -47,7 +47,7 @@ test-live: $(READY) $(PROXY)/.ready $(PHOENIX)/.ready  ## a real proxy, which ma
 test-cli: $(READY) $(CODERS)/.ready  ## Claude Code, Codex and Gemini CLI themselves, against a local server; needs npm
 	PATH="$(CURDIR)/$(CODERS)/node_modules/.bin:$$PATH" $(BIN)/pytest -m live tests/agents/test_cli_live.py
 
-test-gateway: $(READY) $(GATEWAY)/.ready  ## the SDKs of OpenAI and Anthropic, LangChain, CrewAI, and coding agents that are there
+test-gateway: $(READY) $(GATEWAY)/.ready .venv/crewai/.ready  ## the SDKs of OpenAI and Anthropic, LangChain, CrewAI, and coding agents that are there
 	PATH="$(CURDIR)/$(CODERS)/node_modules/.bin:$$PATH" $(BIN)/pytest -m live tests/gateway
 
 test-frameworks: $(READY) $(addsuffix /.ready,$(APART))  ## CrewAI and Semantic Kernel, each in an interpreter of its own
@@ -116,11 +116,9 @@ $(PHOENIX)/.ready: | $(READY)  # apart: 620 MB
 	$(PHOENIX)/bin/python -m pip install --quiet --disable-pip-version-check 'arize-phoenix>=20'
 	touch $@
 
-$(GATEWAY)/.ready: | $(READY)  # CrewAI needs versions of its own
+$(GATEWAY)/.ready: | $(READY)
 	$(PYTHON) -m venv $(GATEWAY)
 	$(GATEWAY)/bin/python -m pip install --quiet --disable-pip-version-check openai anthropic langchain-openai
-	$(PYTHON) -m venv $(GATEWAY)-crewai
-	$(GATEWAY)-crewai/bin/python -m pip install --quiet --disable-pip-version-check crewai
 	touch $@
 
 $(CODERS)/.ready: | $(READY)  # 800 MB

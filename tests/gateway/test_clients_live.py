@@ -15,7 +15,7 @@ from tests.agents.model_server import TEXT, ModelServer
 pytestmark = [pytest.mark.live, pytest.mark.anyio]
 ROOT = Path(__file__).parents[2]
 #: Environments with the clients. That of CrewAI is its own, as it needs other versions.
-SDKS, CREWAI = ROOT / ".venv/gateway/bin/python", ROOT / ".venv/gateway-crewai/bin/python"
+SDKS, CREWAI = ROOT / ".venv/gateway/bin/python", ROOT / ".venv/crewai/bin/python"
 DECK = """
 agentdeck: 1
 providers: { far: { type: TYPE, url: "URL" } }
