@@ -4,7 +4,7 @@ ask. AutoGen has no public way to put a team back to where a proxy asks; this us
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -29,10 +29,9 @@ class Session:
         self.asking = dict[str, str]()
 
     def __enter__(self) -> Session:
-        for proxy in self._found._participants if self._team else [self._found]:
-            if _reads_terminal(proxy):
-                self._before.append((proxy, proxy.input_func, proxy._is_async))
-                proxy.input_func, proxy._is_async = partial(self._ask, proxy.name), True
+        for proxy, can_ask in _proxies(self._found):
+            self._before.append((proxy, proxy.input_func, proxy._is_async))
+            proxy.input_func, proxy._is_async = partial(self._ask if can_ask else _refuse, proxy.name), True
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -116,8 +115,21 @@ class Session:
         return self._manager is not None and bool(set(self._manager._active_speakers) - self.asking.keys())
 
 
-def _reads_terminal(agent: Any) -> bool:
-    return (
-        is_a(agent, PACKAGE, "UserProxyAgent")
-        and getattr(agent.input_func, "__name__", "") == "cancellable_input"
-    )
+def _proxies(found: Any, outermost: bool = True) -> Iterator[tuple[Any, bool]]:
+    """The user proxies that would read from the terminal, and whether their team can go on at their question."""
+    if is_a(found, PACKAGE, "Team"):
+        selects = outermost and not is_a(found, PACKAGE, "MagenticOneGroupChat")
+        for member in found._participants:
+            if is_a(member, PACKAGE, "Team"):
+                yield from _proxies(member, False)
+            else:
+                yield from _proxies(member, selects)
+    elif (
+        is_a(found, PACKAGE, "UserProxyAgent")
+        and getattr(found.input_func, "__name__", "") == "cancellable_input"
+    ):
+        yield found, outermost
+
+
+async def _refuse(name: str, prompt: str, token: Any) -> str:
+    raise RuntimeError(f"{name} cannot ask inside of this team; hand off to somebody outside of it instead")

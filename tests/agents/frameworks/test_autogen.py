@@ -307,6 +307,12 @@ async def test_a_proxy_with_a_function_of_its_own_is_left_alone() -> None:
     assert (await events_of(found))[-1].value["content"] == "mine"
 
 
+async def test_a_proxy_that_cannot_ask_fails_and_does_not_wait_for_the_terminal() -> None:
+    inner = RoundRobinGroupChat([UserProxyAgent("ada")], max_turns=1)
+    with pytest.raises(RuntimeError, match="ada cannot ask inside of this team; hand off"):
+        await events_of(RoundRobinGroupChat([inner], max_turns=1))
+
+
 async def test_a_proxy_waits_until_its_siblings_have_spoken(tmp_path: Path) -> None:
     result = await killed.workflow(f"{HERE}:fork").run(
         db=tmp_path / "a.db", answers=lambda question: {"answer": "ok"}
