@@ -43,7 +43,8 @@ def _call(place: AgentWithCode, target: str, function: Any) -> list[Issue]:
         try:
             framework_of(function)
         except TypeError:
-            return [place.issue(f"{target} is {kind(function)}, not a function", "")]
+            fix = "name a function, a class, or an object of a framework that is listed by: agentdeck plugins"
+            return [place.issue(f"{target} is {kind(function)}, not a function", fix)]
         return []
     try:
         parameters = list(inspect.signature(function).parameters.values())

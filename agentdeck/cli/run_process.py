@@ -9,12 +9,16 @@ import os
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from agentdeck.cli import streams
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Coroutine
+
+Ended = TypeVar("Ended")
 
 #: New objects after which the garbage collector examines the youngest ones. Python's default is 700, the objects
 #: of 70 steps, all of which are still in use then.
@@ -40,6 +44,31 @@ def new_runner() -> asyncio.Runner:
     except ImportError:
         return asyncio.Runner()
     return asyncio.Runner(loop_factory=new_event_loop)
+
+
+def run_to_end(runner: asyncio.Runner, main: Coroutine[Any, Any, Ended]) -> Ended:
+    """The result of a coroutine, which what agents do to the loop cannot end before its time. A SystemExit in a
+    task that an agent has made leaves the loop, and so does an exception whose repr raises, when the loop wants
+    to report it. Who waits for that task has its exception too, so the loop goes on."""
+    import asyncio
+
+    task: asyncio.Task[Any] | None = None
+
+    async def whole() -> Ended:
+        nonlocal task
+        task = asyncio.current_task()
+        return await main
+
+    loop = runner.get_loop()
+    call = partial(runner.run, whole())
+    while True:
+        try:
+            ended: Ended = call()
+            return ended
+        except BaseException:
+            if task is None or task.done() or loop.is_closed():
+                raise
+            call = partial(loop.run_until_complete, task)
 
 
 def own_stdout() -> None:

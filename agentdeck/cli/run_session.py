@@ -16,7 +16,7 @@ from agentdeck.agents.loop_interrupt import break_into, interruptible
 from agentdeck.cli.error_output import DONE, FAILED, INTERRUPTED, UNUSABLE, say, say_with_details
 from agentdeck.cli.options import has_operator
 from agentdeck.cli.progress import Narrator, narrator
-from agentdeck.cli.run_process import leave_now, new_runner, own_stdout
+from agentdeck.cli.run_process import leave_now, new_runner, own_stdout, run_to_end
 from agentdeck.engine.launch import Outcome, Watch, run
 from agentdeck.engine.reopened_steps import ReopenRequest
 from agentdeck.engine.run_control import RunControl
@@ -120,7 +120,7 @@ def _execute(
                 narration.say,
                 lambda run, causes: _report_stall(narration, run, causes),
             )
-            outcome = runner.run(_main(start, watch, _Interrupts(control, narration)))
+            outcome = run_to_end(runner, _main(start, watch, _Interrupts(control, narration)))
         except UsageError as error:  # a bad line in the middle of the tasks
             if resumed or not narration.run:
                 raise

@@ -14,6 +14,17 @@ from agentdeck.workflow.wording import likely_fix
 
 #: The notation, as a regular expression.
 TARGET = r"[\w.]+:[\w.<>]+"
+#: Modules of frameworks that agentdeck calls, and the extra that installs them.
+EXTRAS = {
+    "agent_framework": "agent-framework",
+    "agents": "openai-agents",
+    "autogen_agentchat": "autogen",
+    "autogen_core": "autogen",
+    "langchain_core": "langchain",
+    "langgraph": "langgraph",
+    "pydantic_ai": "pydantic-ai",
+    "semantic_kernel": "semantic-kernel",
+}
 
 
 def check_target(text: str) -> None:
@@ -33,9 +44,12 @@ def resolve(target: str, folder: Path) -> Any:
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
+        fix = _installation(error.name or "")
         if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
-            raise StepError("setup", f"there is no module {module_name}; {folder} is searched first") from None
-        raise StepError("setup", f"{module_name} cannot be imported: {error}") from None
+            fix = fix or f"{folder} is searched first"
+            raise StepError("setup", f"there is no module {module_name}; {fix}") from None
+        what = f"{module_name} cannot be imported: {error}"
+        raise StepError("setup", f"{what}; {fix}" if fix else what) from None
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         raise StepError("setup", f"{module_name} cannot be imported: {type(error).__name__}: {error}") from None
     for part in name.split("."):
@@ -45,6 +59,14 @@ def resolve(target: str, folder: Path) -> Any:
             names = [n for n in vars(found) if not n.startswith("_")] if hasattr(found, "__dict__") else []
             raise StepError("setup", f"{module_name} has no {name}; {likely_fix(part, names)}") from None
     return found
+
+
+def _installation(module: str) -> str:
+    """How to install the framework to which a missing module belongs; empty for other modules."""
+    package = module.partition(".")[0]
+    if package == "crewai":
+        return "CrewAI needs an interpreter of its own: a place of type process"
+    return f"pip install 'agentdeck[{EXTRAS[package]}]'" if package in EXTRAS else ""
 
 
 def file_of(function: Any) -> Path | None:

@@ -26,6 +26,15 @@ def exits(): raise SystemExit(7)
 async def exits_in_the_loop(): raise SystemExit(7)
 def interrupts(): raise KeyboardInterrupt
 async def interrupts_the_loop(): raise KeyboardInterrupt
+async def exits_in_its_task(): await asyncio.gather(exits_in_the_loop())
+async def interrupts_in_its_task(): await asyncio.gather(interrupts_the_loop())
+class Broken(Exception):
+    def __repr__(self): raise ValueError("no repr")
+async def cannot_be_reported():
+    ended = asyncio.get_running_loop().create_future()
+    ended.add_done_callback(lambda _: 1 / 0)
+    ended.set_exception(Broken("in a callback"))
+    await ended
 def recurses(): return recurses()
 def busy_in_a_thread():
     while True: pass
@@ -79,6 +88,9 @@ def test_what_an_agent_raises_or_returns_ends_itself_and_no_other(deck: Deck) ->
         "exits_in_the_loop": "raised SystemExit: 7",
         "interrupts": "raised KeyboardInterrupt",
         "interrupts_the_loop": "raised KeyboardInterrupt",
+        "exits_in_its_task": "raised SystemExit: 7",
+        "interrupts_in_its_task": "raised KeyboardInterrupt",
+        "cannot_be_reported": "Broken: in a callback",
         "recurses": "RecursionError: maximum recursion depth exceeded",
     }
     write(deck, *python("good", *wrong))

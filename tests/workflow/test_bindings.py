@@ -57,6 +57,18 @@ def test_a_function_gets_inputs_needs_with_and_what_always_is(folder: Path) -> N
     [
         ("", "python: w_none:f", "5:8: there is no module w_none"),
         ("import w_none", "python: w_shop:f", "5:8: w_shop cannot be imported: No module named 'w_none'"),
+        (
+            "import semantic_kernel",
+            "python: w_shop:f",
+            "5:8: w_shop cannot be imported: No module named 'semantic_kernel'; "
+            "pip install 'agentdeck[semantic-kernel]'",
+        ),
+        (
+            "from crewai import Crew",
+            "python: w_shop:f",
+            "5:8: w_shop cannot be imported: No module named 'crewai'; "
+            "CrewAI needs an interpreter of its own: a place of type process",
+        ),
         ("1/0", "python: w_shop:f", "5:8: w_shop cannot be imported: ZeroDivisionError: division by zero"),
         ("raise SystemExit(3)", "python: w_shop:f", "5:8: w_shop cannot be imported: SystemExit: 3"),
         ("raise KeyboardInterrupt", "python: w_shop:f", "5:8: w_shop cannot be imported: KeyboardInterrupt"),
@@ -66,7 +78,11 @@ def test_a_function_gets_inputs_needs_with_and_what_always_is(folder: Path) -> N
         ("def f(b): ...", "python: w_shop:f",
          "5:8: w_shop:f takes b, which is neither an input nor a need nor in `with`; add b to"),
         ("f = 5", "python: w_shop:f", "5:8: w_shop:f is a number, not a function"),
-        ("f = object()", "python: w_shop:f", "5:8: w_shop:f is object, not a function"),
+        (
+            "f = object()",
+            "python: w_shop:f",
+            "5:8: w_shop:f is object, not a function; name a function, a class, or an object of a framework",
+        ),
         (
             "def f(x: 'Doc'): ...",
             "with: { x: 1 }, python: w_shop:f",
