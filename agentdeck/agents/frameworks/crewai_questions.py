@@ -7,13 +7,10 @@ Imports CrewAI only when a call is under way.
 from __future__ import annotations
 
 import json
-import sqlite3
 import uuid
 from collections.abc import Mapping
-from contextlib import closing
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from typing import Any
 
 from agentdeck.agents.frameworks import saved_state
@@ -23,6 +20,8 @@ from agentdeck.agents.frameworks.framework import Asked, CallInput
 _current: ContextVar[Questions | None] = ContextVar("agentdeck_crewai_questions", default=None)
 #: An empty answer accepts what is shown, as it does on CrewAI's console.
 FEEDBACK = {"type": "string", "default": ""}
+#: Attributes of a crew or an agent that are models, beside the `llm` of an agent.
+MODELS = ("manager_llm", "planning_llm", "chat_llm", "function_calling_llm")
 
 
 class Paused(BaseException):
@@ -46,12 +45,10 @@ class State:
 
     @classmethod
     async def load(cls, given: CallInput) -> State:
-        """The state of this piece of work; an empty one where it has not asked yet."""
+        """The state of this piece of work; an empty one where it has not asked yet, or the file is gone."""
         try:
             return cls(**json.loads(await saved_state.load(given)))
         except LookupError:
-            if given.answers:
-                raise
             return cls()
 
     async def save(self, given: CallInput) -> None:
@@ -61,8 +58,6 @@ class State:
         """The call has ended with a result."""
         if self.question is not None:
             await saved_state.drop(given)
-        if self.flow:
-            await given.in_thread(partial(_forget_flow, given.checkpoints, self.flow))
 
     def waits_for_another(self, answers: Mapping[str, Any]) -> bool:
         """Whether the question has no answer: the process ended before the question was recorded."""
@@ -145,7 +140,7 @@ class Questions:
 
     async def run_crew(self, crew: Any, values: dict[str, Any]) -> Any:
         """The result of a crew. After a question it goes on at the task that asked."""
-        self._crew = made = crew.copy()
+        self._crew = made = _copy(crew)
         if made.stream:
             from crewai.crews.utils import enable_agent_streaming
 
@@ -269,6 +264,17 @@ def _with_outcomes(context: Any) -> str:
     return f"{context.message} ({', '.join(context.emit)})" if context.emit else str(context.message)
 
 
+def _copy(crew: Any) -> Any:
+    """A copy of a crew, which is changed by a call. CrewAI's own makes other models of those in MODELS."""
+    made = crew.copy()
+    agents = zip(made.agents, crew.agents, strict=True)
+    for one, original in ((made, crew), (made.manager_agent, crew.manager_agent), *agents):
+        for name in MODELS:
+            if (model := getattr(original, name, None)) is not None:
+                setattr(one, name, model)
+    return made
+
+
 def _restore(crew: Any, outputs: list[dict[str, Any] | None]) -> None:
     """Put a crew where it was: it starts at the first task without an output."""
     from crewai.tasks.task_output import TaskOutput
@@ -321,13 +327,6 @@ def _kept_flows(path: str) -> Any:
 
     class KeptFlows(SQLiteFlowPersistence):  # type: ignore[misc]
         def clear_pending_feedback(self, flow_uuid: str) -> None:
-            """It is dropped when the flow has ended."""
+            """It goes with its run."""
 
     return KeptFlows(path)
-
-
-def _forget_flow(path: str, flow: str) -> None:
-    with closing(sqlite3.connect(path, timeout=30)) as db, db:
-        for table in ("flow_states", "pending_feedback"):
-            if db.execute("select 1 from sqlite_master where name = ?", (table,)).fetchone():
-                db.execute(f"delete from {table} where flow_uuid = ?", (flow,))

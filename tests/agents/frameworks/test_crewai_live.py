@@ -83,22 +83,15 @@ def answers(*given: str) -> Any:
     return answer
 
 
-def kept_flows(apart: OwnInterpreter) -> int:
-    """The flows that wait for feedback, of this run: `prune` finds them by their id."""
-    with closing(sqlite3.connect(f"{apart.db}-checkpoints")) as db:
-        rows = db.execute("select flow_uuid from pending_feedback").fetchall()
-    assert all("/1/review/" in row[0] for row in rows)
-    return len(rows)
-
-
 async def test_a_flow_goes_on_with_feedback_after_its_process_was_killed(apart: OwnInterpreter) -> None:
     apart.killed_while_it_asks("Review")
-    assert kept_flows(apart) == 1
+    with closing(sqlite3.connect(f"{apart.db}-checkpoints")) as db:
+        ((flow,),) = db.execute("select flow_uuid from pending_feedback")
+    assert "/1/review/" in flow  # prune deletes it with its run
     assert effects() == ["make", "check"]
     result = await apart.resumed("Review", answers("yes, but shorter"))
     assert result.output == {"text": "draft on tea!", "said": "yes, but shorter", "made": 1}
     assert effects() == ["make", "check", "finish"]
-    assert kept_flows(apart) == 0
     run = Recorded(apart.workflow("Review"), apart.db)
     assert tree(run) == ["method make", "method check", "feedback check", "method finish"]
     (asked,) = run.of(ev.AttemptAsked)

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from agentdeck.agents.frameworks import saved_state
 from agentdeck.agents.frameworks.crewai import CrewAI, InnerSteps
 from agentdeck.agents.frameworks.crewai_questions import State
 from agentdeck.agents.frameworks.framework import CallInput, Ended, Started, Text
@@ -100,16 +99,6 @@ async def test_a_question_that_was_not_recorded_is_asked_again_and_answers_are_k
     assert state.answers == {"ask who 0": "x", "ask who 1": "me"}
     await state.drop(given)
     assert (await State.load(given)).question is None
-    with pytest.raises(LookupError, match="is not in"):
-        await State.load(CallInput({}, thread="u", checkpoints=given.checkpoints, answers={"ask who 1": "me"}))
-
-
-async def test_a_saved_state_can_be_dropped(tmp_path: Path) -> None:
-    given = CallInput({}, thread="t", checkpoints=str(tmp_path / "c.db"))
-    await saved_state.save(given, "here")
-    await saved_state.drop(given)
-    with pytest.raises(LookupError):
-        await saved_state.load(given)
 
 
 # Functions of Semantic Kernel
