@@ -72,7 +72,7 @@ def limits(
                 continue
             use: float | None = None
             if setting == "max_parallel" and totals:
-                use = totals.counts["running"]
+                use = totals.counts["running"] - totals.questions
             elif setting == "timeout":
                 use = max(0.0, now - oldest[name]) if name in oldest else None
             waiting = totals.counts["ready"] if totals and setting == "max_parallel" else None
@@ -124,7 +124,7 @@ def held_by(reason: str, why: str) -> str:
 
 def _workers(view: RunView, by_agent: Mapping[str, AgentTotals], elsewhere: int) -> Limit:
     held = [totals for totals in by_agent.values() if totals.uses_worker]
-    running = sum(totals.counts["running"] for totals in held)
+    running = sum(totals.busy_workers for totals in held)
     waiting = sum(totals.counts["ready"] for totals in held)
     return Limit("workers", view.workers, running, max(0, waiting - elsewhere), number(view.workers))
 

@@ -19,6 +19,7 @@ from agentdeck.engine import launch
 from agentdeck.errors import UsageError
 from agentdeck.insight.step import place_of_failure, recorded_story
 from agentdeck.operations.step_page import page, step_document
+from agentdeck.insight.limits import limits
 from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
 from agentdeck.views.inner_steps import MOST_NAMES, OTHERS
@@ -245,7 +246,8 @@ async def test_a_step_that_asks_holds_no_worker_and_shows_that_it_asks(tmp_path:
         view = Recorded(made, tmp_path / "a.db").view
         assert view.open["1"].steps["review"].display_state == "asking"
         assert view.agents["review"].display_counts["asking"] == 1
-        assert view.agents["review"].busy_workers == 0
+        (workers,) = [one for one in limits(view, view.now) if one.name == "workers"]
+        assert workers.use == 0
         await run.answer("review", {"amount": 1})
         await run.answer("review", False)
         result = await run.result()
