@@ -17,9 +17,9 @@ from agentdeck.documents.document import plain
 from agentdeck.documents.step import Step
 from agentdeck.engine import launch
 from agentdeck.errors import UsageError
+from agentdeck.insight.limits import limits
 from agentdeck.insight.step import place_of_failure, recorded_story
 from agentdeck.operations.step_page import page, step_document
-from agentdeck.insight.limits import limits
 from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
 from agentdeck.views.inner_steps import MOST_NAMES, OTHERS
