@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 from weakref import WeakKeyDictionary
@@ -48,15 +49,16 @@ class AgentFramework(Framework):
 
     async def call(self, found: Any, given: CallInput) -> AsyncGenerator[InnerEvent, None]:
         if is_a(found, PACKAGE, "BaseAgent"):
-            async for event in _agent(found, given):
-                yield event
+            async with aclosing(_agent(found, given)) as events:
+                async for event in events:
+                    yield event
             return
         workflow = found.build() if is_a(found, PACKAGE, "FunctionalWorkflowDefinition") else found
         turn = turn_of(workflow)
         if turn.locked():
             yield Text("", WAITS)
-        async with turn:
-            async for event in self._workflow(workflow, given):
+        async with turn, aclosing(self._workflow(workflow, given)) as events:
+            async for event in events:
                 yield event
 
     async def _workflow(self, found: Any, given: CallInput) -> AsyncGenerator[InnerEvent, None]:

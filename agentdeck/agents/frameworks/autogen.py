@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -54,9 +55,10 @@ class AutoGen(Framework):
                     self._initial[found] = await session.state()
                 await session.begin(saved.get("state") or self._initial[found], saved.get("speakers"))
                 try:
-                    async for message in session.messages(_task(found, saved, given)):
-                        for event in talk.events(message):
-                            yield event
+                    async with aclosing(session.messages(_task(found, saved, given))) as messages:
+                        async for message in messages:
+                            for event in talk.events(message):
+                                yield event
                 except Exception as error:
                     what = _described(error)
                     speakers = talk.speakers()

@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import Executor, Future
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -44,8 +45,9 @@ class PydanticAI(Framework):
             async with found.iter(**options, capabilities=[call.hooks()]) as run:
                 try:
                     async for node in run:
-                        async for event in call.node(found, run, node):
-                            yield event
+                        async with aclosing(call.node(found, run, node)) as events:
+                            async for event in events:
+                                yield event
                 except Exception as error:
                     for ended in call.failed(error):
                         yield ended
