@@ -115,7 +115,10 @@ class Scheduler:
         recorder.start()
         if event.at > clock.at:
             clock.advance(event.at)
-        self._handlers[type(event)](event)
+        kind = type(event)
+        self._handlers[kind](event)
+        if kind is ev.InnerStarted or kind is ev.InnerEnded:
+            return recorder.actions  # nothing can start by it, and there are thousands
         self._settle(event.at)
         full = self._starter.free <= 0
         clock.phase = RunWait.PAUSED if self._state.paused else RunWait.FULL if full else RunWait.FREE
