@@ -31,12 +31,15 @@ DELAYED = frozenset(
     {ev.StepStarted, ev.StepSucceeded, ev.TaskOpened, ev.TaskEnded, ev.InnerStarted, ev.InnerEnded}
 )
 DELAY = 0.01
+#: Events for which nothing is handed over though steps wait for a commit: it does not help these steps, and an
+#: attempt may have thousands of inner steps.
+QUIET = frozenset({ev.StepStarted, ev.InnerStarted, ev.InnerEnded})
 
 
 class EventBuffer:
     """Collects events, hands them to the log and the observers together, then folds them into the run's view.
     Events that no step depends on are committed with later ones, as a commit of their own would delay the next
-    result. Starts alone are never handed over.
+    result. Starts alone are never handed over, inner steps alone after DELAY.
 
     No step waits for the view: it is folded while the disk writes. Reading `view` folds what is missing."""
 
@@ -54,17 +57,20 @@ class EventBuffer:
         self._events: list[ev.Event] = []
         self._also: list[TableWrite] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._only_starts = True
+        self._only_quiet = True
+        self._inner = False
         self._urgent = False
 
     def add(self, event: ev.Event) -> None:
         self._events.append(event)
         self._last += 1
         kind = type(event)
-        if kind is not ev.StepStarted:
-            self._only_starts = False
+        if kind not in QUIET:
+            self._only_quiet = False
             if kind not in DELAYED:
                 self._urgent = True
+        elif kind is not ev.StepStarted:
+            self._inner = True
 
     @property
     def view(self) -> RunView:
@@ -87,14 +93,16 @@ class EventBuffer:
     def flush_if_due(self) -> None:
         """Hand the events over, where those added since the last call may not be delayed; else not later than
         DELAY from now. Raises StoreError."""
-        only_starts, urgent = self._only_starts, self._urgent
-        self._only_starts, self._urgent = True, False
-        if only_starts:
+        only_quiet, inner, urgent = self._only_quiet, self._inner, self._urgent
+        self._only_quiet, self._inner, self._urgent = True, False, False
+        if only_quiet and not inner:
             return
-        waited = self._events[-1].at > self._events[0].at + DELAY
-        if urgent or self._also or self._scheduler.uncommitted or waited:
-            self.hand_over()
-        elif self._timer is None:
+        if not only_quiet:
+            waited = self._events[-1].at > self._events[0].at + DELAY
+            if urgent or self._also or self._scheduler.uncommitted or waited:
+                self.hand_over()
+                return
+        if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(DELAY, self.flush)
 
     def hand_over(self) -> None:

@@ -116,9 +116,9 @@ def _folded(text: str) -> str:
     return escaped(json.dumps(value, ensure_ascii=False))
 
 
-def spans(line: CleanLine, text: str, styles: RoleStyles, search: Search | None) -> list[Span]:
-    """The highlighted spans of the shown text: keys of JSON, and matches."""
-    found: list[Span] = []
+def spans(line: CleanLine, text: str, styles: RoleStyles, search: Search | None, said_by: str = "") -> list[Span]:
+    """The highlighted spans of the shown text: the inner step that it begins with, keys of JSON, and matches."""
+    found: list[Span] = [(0, len(said_by), styles["title"] + QUIET)] if said_by else []
     if text[:1] in ("{", "[") and folded(line.text):
         found += [(key.start(), key.end(), styles["title"] + QUIET) for key in _KEYS.finditer(text)]
     if search is not None:

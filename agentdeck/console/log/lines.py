@@ -23,6 +23,7 @@ MOST = 1_000_000
 MOST_CHARACTERS = 400_000_000
 LONGEST = 65_536
 JOINED = 600  # characters of a streamed text that are gathered into one line
+LONGEST_NAME = 100  # characters in which the name of an inner step is looked for
 STREAMS = 512  # streamed texts that are gathered at once
 GAP = "gap"
 
@@ -79,6 +80,9 @@ class LineStore:
     Pieces that an agent in `streams` says are gathered into lines, per attempt: one that ends with a space goes
     on with the next, so a line may grow while it is one of the newest. `grown` holds the numbers of lines that
     grew lately, `growth` counts all of it.
+
+    `inner` holds the inner steps that are known, by agent and name. Their lines begin with the name, and are
+    gathered in the same way.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class LineStore:
         self.most = most
         self.most_characters = most_characters
         self.streams = frozenset(streams)
+        self.inner: set[tuple[str, str]] = set()
         self.first = 0
         self.dropped = 0
         self.characters = 0
@@ -107,7 +112,7 @@ class LineStore:
         self._level_names: list[str] = []
         self._level_numbers: dict[str, int] = {}
         self._places: dict[tuple[str, str], tuple[str, str, int]] = {}
-        self._open: dict[tuple[str, str, int], int] = {}
+        self._open: dict[tuple[str, str, int, str], int] = {}
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -160,8 +165,11 @@ class LineStore:
             place = places.get((row.task, row.step)) or self._place(row.task, row.step)
             text = steady(row.text)
             level = self._level(row.level)
-            if streams and self.names[place[2]] in streams and row.level == "info":
+            name = self.names[place[2]]
+            if streams and name in streams and row.level == "info":
                 self._piece(row, place, level, text)
+            elif self.inner and (said_by := self.said_by(name, text)):
+                self._piece(row, place, level, text, said_by)
             else:
                 self._add(row.at, place, row.attempt, level, text)
         self.changes += 1
@@ -190,13 +198,19 @@ class LineStore:
         self._attempts.append(attempt)
         self.characters += len(text)
 
-    def _piece(self, row: LogLine, place: tuple[str, str, int], level: int, text: str) -> None:
-        key = (place[0], place[1], row.attempt)
+    def said_by(self, agent: str, text: str) -> str:
+        """What a line of an agent begins with that an inner step said: its name and a colon; empty for others."""
+        name, colon, _ = text[:LONGEST_NAME].partition(": ")
+        return name + colon if colon and (agent, name) in self.inner else ""
+
+    def _piece(self, row: LogLine, place: tuple[str, str, int], level: int, text: str, said_by: str = "") -> None:
+        key = (place[0], place[1], row.attempt, said_by)
         number = self._open.get(key, -1)
         i = number - self.first
         if i >= 0 and self.texts[i].endswith(" ") and len(self.texts[i]) + len(text) < JOINED:
-            self.texts[i] += text
-            self.characters += len(text)
+            more = text[len(said_by) :]
+            self.texts[i] += more
+            self.characters += len(more)
             self.grown.append(number)
             self.growth += 1
             return

@@ -257,7 +257,8 @@ class LogLines(CachedBackground, ScrollView, can_focus=True, inherit_bindings=Fa
             front = [Segment(segment.text, background) for segment in front]
             base = background
         whole = self._text(number)
-        marks = line_style.spans(line, whole, styles, self.line_filter.search)
+        said_by = self.line_filter.lines.said_by(line.agent, whole)
+        marks = line_style.spans(line, whole, styles, self.line_filter.search, said_by)
         marks += selected(
             self.text_selection, number, len(whole), self.screen.get_component_rich_style("screen--selection")
         )

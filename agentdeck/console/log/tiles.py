@@ -31,6 +31,7 @@ class LogTiles(Grid):
     def __init__(self, lines: LineStore) -> None:
         super().__init__()
         self.lines = lines
+        self._names = 0
         self.following = LogPane(lines)
 
     def compose(self) -> ComposeResult:
@@ -46,6 +47,10 @@ class LogTiles(Grid):
         return [pane.agent for pane in self.panes if pane.pinned]
 
     def tick(self, view: RunView, now: float) -> None:
+        inside = view.totals.inside.values()
+        if sum(len(graph.agents) for graph in inside) != self._names:
+            self._names = sum(len(graph.agents) for graph in inside)
+            self.lines.inner = inner_names(view)
         self.frame()
 
     def frame(self) -> None:
@@ -113,3 +118,12 @@ class LogTiles(Grid):
         for agent in self.pinned:
             self.unpin(agent)
         self._shape(1)
+
+
+def inner_names(view: RunView) -> set[tuple[str, str]]:
+    """The names of the inner steps of each agent, as its lines begin."""
+    return {
+        (name, steady(inner.name.rpartition("/")[2]))
+        for name in view.agents
+        for _, inner in view.totals.inner_tree(name)
+    }

@@ -7,6 +7,7 @@ import tracemalloc
 import pytest
 
 from agentdeck.console.log.lines import LONGEST, LineStore, agent_of, steady
+from agentdeck.store.reader import LogLine
 from tests.console.log.samples import row, rows
 
 
@@ -114,3 +115,13 @@ def test_text_is_as_wide_as_it_is_counted() -> None:
     assert steady("a\tb\x1b[31mc\x1b]52;c;eA==\x07d\u202ee\u200bf") == "a bcdef"
     assert steady("❤\ufe0f 👍🏽 1\ufe0f\u20e3 🇩🇪") == "❤ 👍 1 DE"
     assert steady("株式 é ok") == "株式 é ok"
+
+
+def test_what_inner_steps_say_is_gathered_by_their_name() -> None:
+    lines = LineStore()
+    lines.inner = {("review", "model"), ("review", "critic")}
+    said = ["model: Tea is ", "critic: No ", "model: a drink", "model: End", "note: a ", "note: b"]
+    lines.append(LogLine(number, 1.0, "1", "review", 1, "info", text) for number, text in enumerate(said, 1))
+    assert lines.texts == ["model: Tea is a drink", "critic: No ", "model: End", "note: a ", "note: b"]
+    assert lines.said_by("review", "model: End") == "model: "
+    assert lines.said_by("other", "model: End") == ""
