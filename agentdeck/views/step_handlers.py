@@ -251,7 +251,9 @@ class StepHandlers:
             return
         step.count(change.before)
         step.agent.rejected += step.rejected - rejected
-        needs = step.key != e.step if step.fault is None else step.fault.kind == "needs"
+        needs = step.key != e.step or e.nested  # of a task that was forgotten, the fault is not known
+        if step.fault is not None:
+            needs = step.fault.kind == "needs"
         if before == "failed" and needs and step.size < 0 and step.agent.blocked:
             step.agent.blocked -= 1
 
