@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from agentdeck.agents.frameworks import saved_state
-from agentdeck.agents.frameworks.framework import Asked, CallInput
+from agentdeck.agents.frameworks.framework import Asked, CallInput, make_private
 
 #: The questions of the call that is under way.
 _current: ContextVar[Questions | None] = ContextVar("agentdeck_crewai_questions", default=None)
@@ -329,4 +329,5 @@ def _kept_flows(path: str) -> Any:
         def clear_pending_feedback(self, flow_uuid: str) -> None:
             """It goes with its run."""
 
+    make_private(path)
     return KeptFlows(path)

@@ -12,8 +12,10 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
@@ -154,6 +156,13 @@ def _recognises(framework: Framework, found: object) -> bool:
         return framework.recognises(found)
     except Exception:  # an attribute of the object raises, or the framework's own code: others may know it
         return False
+
+
+def make_private(path: str) -> None:
+    """Make this file, if it is not there, so that only its owner can read it: it will hold what agents read and
+    wrote."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def is_from(found: object, package: str) -> bool:

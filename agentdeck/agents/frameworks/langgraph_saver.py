@@ -28,6 +28,8 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
+from agentdeck.agents.frameworks.framework import make_private
+
 #: Seconds between the first write and the commit of a group. A commit takes three changes of threads, which is
 #: more than a small node takes.
 GATHER = 0.005
@@ -268,6 +270,7 @@ class _OpenFile:
 
     async def _keep(self, path: str) -> None:
         try:
+            make_private(path)
             async with aiosqlite.connect(path, timeout=BUSY) as connection:
                 saver = GroupSaver(connection)
                 await saver.setup()

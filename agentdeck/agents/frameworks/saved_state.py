@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 from functools import partial
 
-from agentdeck.agents.frameworks.framework import CallInput
+from agentdeck.agents.frameworks.framework import CallInput, make_private
 
 #: Seconds that the state of an agent that has ended is kept. Its result is recorded within that time; if the
 #: process ends before, the agent is called with its answers again.
@@ -61,6 +61,7 @@ async def _execute(given: CallInput, statement: str, values: tuple[str | bool, .
 
 
 def _in_file(path: str, statement: str, values: tuple[str | bool, ...]) -> list[tuple[str, ...]]:
+    make_private(path)
     with closing(sqlite3.connect(path, timeout=30)) as db, db:
         db.execute(TABLE)
         db.execute(SWEEP, (KEEP,))

@@ -267,6 +267,13 @@ async def test_a_graph_that_is_killed_while_it_asks_goes_on_there(tmp_path: Path
     assert not question.fields["comment"].required
 
 
+async def test_only_the_owner_can_read_what_a_graph_keeps(checkpoints: str) -> None:
+    await events_of(graphs.paused, checkpoints)
+    files = list(Path(checkpoints).parent.glob(f"{Path(checkpoints).name}*"))
+    assert files
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+
+
 async def test_a_plain_no_is_the_field_of_that_name(tmp_path: Path) -> None:
     made = killed.workflow(f"{GRAPHS}:review")
     result = await made.run(db=tmp_path / "a.db", answers=lambda question: False)
