@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -89,14 +90,16 @@ class PythonVerb:
         return await data_of(await result) if inspect.isawaitable(result) else result
 
     async def _in_thread(self, work: AttemptContext, cancelled: threading.Event, call: Callable[[], Any]) -> Any:
-        """The result of a call in a thread."""
+        """The result of a call in a thread. A thread that goes on after a cancellation holds a worker."""
+        thread = _ThreadCall(call)
         try:
-            result = await anyio.to_thread.run_sync(
-                _shielded, call, abandon_on_cancel=True, limiter=self._limiter
-            )
+            result = await anyio.to_thread.run_sync(thread.run, abandon_on_cancel=True, limiter=self._limiter)
         except asyncio.CancelledError:
             cancelled.set()
-            work.log("abandoned: a thread cannot be stopped, it ends when the function returns", "warning")
+            if thread.leave(partial(_free_worker, asyncio.get_running_loop(), work)):
+                work.hold_worker(True)
+                what = "a thread cannot be stopped, it holds a worker until the function returns"
+                work.log(f"abandoned, still running: {what}", "warning")
             raise
         if type(result) is _Raised:
             raise step_error(result.error) from None
@@ -124,9 +127,38 @@ def _plain_result(call: Callable[[], Any], factory: bool) -> Any:
     return result if inspect.isawaitable(result) else to_data(result)
 
 
-def _shielded(call: Callable[[], Any]) -> Any:
-    """The result of a call, or what it raised."""
-    try:
-        return call()
-    except BaseException as error:
-        return _Raised(error)
+class _ThreadCall:
+    """A call in a thread, which the attempt may leave behind."""
+
+    __slots__ = ("_call", "_left", "_lock", "_running")
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self._call = call
+        self._left: Callable[[], None] | None = None
+        self._running = False
+        self._lock = threading.Lock()
+
+    def run(self) -> Any:
+        """In the thread: the result of the call, or what it raised."""
+        self._running = True
+        try:
+            return self._call()
+        except BaseException as error:
+            return _Raised(error)
+        finally:
+            with self._lock:
+                self._running = False
+                if self._left is not None:
+                    self._left()
+
+    def leave(self, ended: Callable[[], None]) -> bool:
+        """Whether the call is under way; then `ended` is called in its thread when it is not any more."""
+        with self._lock:
+            if self._running:
+                self._left = ended
+            return self._running
+
+
+def _free_worker(loop: asyncio.AbstractEventLoop, work: AttemptContext) -> None:
+    with suppress(RuntimeError):  # the loop is closed: the run is over
+        loop.call_soon_threadsafe(work.hold_worker, False)

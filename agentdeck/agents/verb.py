@@ -83,6 +83,10 @@ class AttemptContext:
     #: attempt: OPENAI_BASE_URL, OPENAI_API_KEY, ANTHROPIC_BASE_URL, ANTHROPIC_API_KEY. Empty without a gateway.
     gateway: Mapping[str, str] = field(default_factory=dict)
 
+    #: Called on the event loop: True where a thread of the attempt goes on after its cancellation, False when
+    #: that thread has ended.
+    hold_worker: Callable[[bool], None] = lambda _: None
+
     round: int = 1
     #: The answers to the questions with which the attempt before this one ended, by their ids.
     answers: Mapping[str, Data] = field(default_factory=dict)

@@ -124,7 +124,7 @@ def _use(name: str, value: Data, view: RunView, ready: Mapping[str, int], used: 
 
 
 def _use_of_workers(value: Data, view: RunView, ready: Mapping[str, int]) -> str:
-    running = sum(totals.busy_workers for totals in view.agents.values())
+    running = sum(totals.busy_workers for totals in view.agents.values()) + len(view.held_workers)
     if not isinstance(value, int):
         text = f"{running:,} running"
     else:

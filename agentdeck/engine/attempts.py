@@ -242,6 +242,7 @@ class AttemptRunner:
             cut_at=step.cut_at,
             round=step.round,
             record=partial(self._record, (task, name, number)),
+            hold_worker=partial(self._hold_worker, f"{task}/{name}#{number}", step.acting.name),
             fault=step.fault.message if step.fault is not None and step.fault.kind == "invalid" else "",
         )
 
@@ -370,6 +371,12 @@ class AttemptRunner:
     def _record(self, key: AttemptKey, event: Callable[..., ev.Event], *values: Any) -> None:
         """Record what happens inside an attempt."""
         self._feed(event(self._clock.now(), *key, *values))
+
+    def _hold_worker(self, attempt: str, agent: str, holds: bool) -> None:
+        """A thread goes on after the cancellation of its attempt, or has ended."""
+        if not self.group.cancel_scope.cancel_called:  # the run goes on
+            at = self._clock.now()
+            self._feed(ev.WorkerHeld(at, attempt, agent) if holds else ev.WorkerFreed(at, attempt))
 
     def _idle_clock(self, key: AttemptKey, limit: float | None) -> _IdleClock | None:
         if limit is None:

@@ -58,7 +58,8 @@ def _resume(command: Command) -> Outcome:
 
 
 def _drain(command: Command) -> Outcome:
-    running = command.scheduler.state.busy_workers
+    state = command.scheduler.state
+    running = len(state.running) - state.calling
     return [ev.RunDrained(command.at, command.who)], f"draining: {running} running steps will finish"
 
 

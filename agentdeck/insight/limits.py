@@ -124,7 +124,7 @@ def held_by(reason: str, why: str) -> str:
 
 def _workers(view: RunView, by_agent: Mapping[str, AgentTotals], elsewhere: int) -> Limit:
     held = [totals for totals in by_agent.values() if totals.uses_worker]
-    running = sum(totals.busy_workers for totals in held)
+    running = sum(totals.busy_workers for totals in held) + len(view.held_workers)
     waiting = sum(totals.counts["ready"] for totals in held)
     return Limit("workers", view.workers, running, max(0, waiting - elsewhere), number(view.workers))
 

@@ -268,8 +268,10 @@ class _Explainer:
         if (lacking := self._lacks(agent)) is not None:
             return lacking
         pool, busy = view.workers, sum(t.busy_workers for t in view.agents.values())
-        if pool is not None and busy >= pool:
-            return "pool", f"all workers busy ({busy}/{pool}); {len(ahead)} ahead in the queue"
+        left = min(len(view.held_workers), max(0, (pool or 0) - 1))  # as the scheduler counts them
+        if pool is not None and busy + left >= pool:
+            of = f", {left} of them by threads that go on after their cancellation" if left else ""
+            return "pool", f"all workers busy ({busy + left}/{pool}{of}); {len(ahead)} ahead in the queue"
         return "starting", f"workers are free ({busy}/{pool}): it starts next"
 
     def _lacks(self, agent: Agent | None) -> tuple[str, str] | None:

@@ -306,6 +306,22 @@ class InnerEnded(NamedTuple):
     usage: Usage | None = None
 
 
+class WorkerHeld(NamedTuple):
+    """A thread of an attempt goes on after the attempt was cancelled, and holds a worker until it ends. `attempt`
+    is `task/step#number`, as its task may be forgotten by then; `name` is that of its agent."""
+
+    at: float
+    attempt: str
+    name: str
+
+
+class WorkerFreed(NamedTuple):
+    """The thread that held a worker has ended."""
+
+    at: float
+    attempt: str
+
+
 class StepRetrying(NamedTuple):
     """The step is retried at `until`. The reason is `backoff`, or `cooldown` where the provider asked to wait."""
 
@@ -573,6 +589,8 @@ Event: TypeAlias = (
     | AttemptAsked
     | InnerStarted
     | InnerEnded
+    | WorkerHeld
+    | WorkerFreed
     | StepRetrying
     | StepFellBack
     | StepRepeated

@@ -67,6 +67,8 @@ class Fold:
             ev.TasksExhausted: self._tasks_exhausted,
             ev.TaskEnded: self._task_ended,
             ev.TaskHurried: self._task_hurried,
+            ev.WorkerHeld: lambda event: self.state.held_workers.add(event.attempt),
+            ev.WorkerFreed: lambda event: self.state.held_workers.discard(event.attempt),
             ev.Noted: self._noted,
             ev.StepReopened: Reopener(self.state, self.queue, self.joins).reopen,
             **self.steps.handlers(),
@@ -97,6 +99,7 @@ class Fold:
     def _run_resumed(self, event: ev.RunResumed) -> None:
         state = self.state
         state.status, state.paused = "running", False
+        state.held_workers.clear()  # their threads ended with their process
         if event.idle:
             self.timers.shift(event.idle)
             for step in state.unended():

@@ -47,6 +47,8 @@ class RunState:
         self.closed: dict[str, Task] = {}
         self.running: set[Step] = set()
         self.calling = 0
+        #: Attempts that were cancelled and whose threads go on.
+        self.held_workers: set[str] = set()
         self.opened = 0
         self.hurried = 0
         self.failed_tasks = 0
@@ -86,8 +88,9 @@ class RunState:
 
     @property
     def busy_workers(self) -> int:
-        """How many workers are held by attempts."""
-        return len(self.running) - self.calling
+        """How many workers are held: by attempts, and by threads that go on after theirs. Such threads leave one
+        worker to the run, which could never go on where they do not end."""
+        return len(self.running) - self.calling + min(len(self.held_workers), max(0, self.workers - 1))
 
     def may_start(self, rule: Rule) -> bool:
         """Whether attempts start now. In a run that drains, the calls of its last attempts still do: it would

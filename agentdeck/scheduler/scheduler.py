@@ -106,6 +106,8 @@ class Scheduler:
             ev.StepReopened: self._on_reopened,
             ev.Batch: self._on_batch,
             ev.Noted: recorder.record,
+            ev.WorkerHeld: recorder.record,
+            ev.WorkerFreed: recorder.record,
         }
 
     def handle(self, event: ev.Event | ev.Signal) -> list[act.Action]:

@@ -134,6 +134,8 @@ OTHERS: dict[type, str] = {
     ev.LimitChanged: "a limit of the run, an agent, a budget or a provider",
     ev.TasksExhausted: "no more tasks are opened",
     ev.TaskHurried: "the task starts before all others",
+    ev.WorkerHeld: "a thread of a cancelled attempt goes on and holds a worker",
+    ev.WorkerFreed: "that thread has ended",
     ev.Noted: "a rung of a budget that is in force, or whether steps run one after another; else nothing",
 }
 

@@ -45,6 +45,8 @@ class RunView:
         self.now = 0.0
         self.idle = 0.0
         self.limits: dict[str, Data] = {}
+        #: The agents of threads that go on after the cancellation of their attempts, by attempt.
+        self.held_workers: dict[str, str] = {}
         self.order: list[str] = []  # of the agents, where one was searched
         self.output: Data = None
         self.tasks = TaskCounts()
@@ -75,6 +77,8 @@ class RunView:
             ev.TaskHurried: lambda e: None,  # it is in the timeline only
             ev.StepReopened: self._step_reopened,
             ev.Noted: self._noted,
+            ev.WorkerHeld: self._worker_held,
+            ev.WorkerFreed: lambda e: self.held_workers.pop(e.attempt, None),
         }
         self._handlers |= {kind: self._with_entry(self._handlers[kind]) for kind in NOTED}
         self._handlers |= {kind: self._with_place(self._steps.handlers[kind]) for kind in _FAILURES}
@@ -183,11 +187,15 @@ class RunView:
     def _run_resumed(self, e: ev.RunResumed) -> None:
         """Steps did not wait while no process ran the run."""
         self.state, self.ended = "running", None
+        self.held_workers = {}
         self.idle += e.idle
         for task in self.open.values():
             task.opened += e.idle
             for step in task.steps.values():
                 step.since += e.idle
+
+    def _worker_held(self, e: ev.WorkerHeld) -> None:
+        self.held_workers[e.attempt] = e.name
 
     def _state_changed(self, e: ev.RunPaused | ev.RunUnpaused | ev.RunDrained) -> None:
         self.state = _RUN_STATES[type(e)]

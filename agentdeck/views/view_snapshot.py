@@ -26,7 +26,7 @@ FORMAT = 3
 # The fields that are plain data. The others are written out below.
 _VIEW = (
     "seq", "run", "workflow", "identity", "inputs", "state", "started", "ended", "now", "idle", "limits",
-    "order", "output",
+    "order", "output", "held_workers",
 )  # fmt: skip
 _COUNTS = tuple(field.name for field in fields(TaskCounts))
 _AGENT = tuple(f.name for f in fields(AgentTotals) if f.name not in ("name", "graph", "durations"))
