@@ -25,7 +25,7 @@ async def test_a_state_is_replaced_and_forgotten(tmp_path: Path) -> None:
     for state in ("one", "two"):
         await saved_state.save(work, state)
     assert await saved_state.answered(work) == "two"
-    assert (tmp_path / "a.db").stat().st_mode & 0o777 == 0o600, "only its owner reads it"
+    assert beside(tmp_path / "a.db").stat().st_mode & 0o777 == 0o600, "only its owner reads it"
     assert await saved_state.answered(given(tmp_path / "a.db", answered=False)) == "", "it begins anew"
     assert await saved_state.load(given(tmp_path / "a.db", answered=False)) == "two"
 
