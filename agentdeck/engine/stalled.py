@@ -15,7 +15,7 @@ import anyio
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.approvals import command, required
 from agentdeck.scheduler.provider_queues import BUDGET
-from agentdeck.scheduler.questions import approval_of, current
+from agentdeck.scheduler.questions import answer_line, approval_of, by_decision, current
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.scheduler.state import OPEN, Step
 from agentdeck.workflow.model import Approve
@@ -36,13 +36,15 @@ NAMED = 3
 class StallCause(NamedTuple):
     """What steps wait for. `kind` is provider, budget, resource or approval; `why` is a sentence; `steps` are the
     first few of `number` steps as (task, step). `limit` is that of a shared resource which would do, such as
-    `gpu=4`. `asks` is the question of an approval; `yes`: --yes can answer the workflow's approvals."""
+    `gpu=4`. `asks` is the question of an approval, or, if `agent_asks`, of an agent at work; `yes`: --yes can
+    answer it."""
 
     kind: str
     why: str
     steps: tuple[tuple[str, str], ...]
     number: int
     asks: Approve | None = None
+    agent_asks: bool = False
     yes: bool = True
     limit: str = ""
 
@@ -66,7 +68,7 @@ class StallCause(NamedTuple):
             grant = f"agentdeck budget {run} shows and raises it"
             return f"{resume} --wait, then {grant}" if stopped else grant
         task, step = self.steps[0]
-        answer = command(run, task, step, self.asks)
+        answer = (answer_line if self.agent_asks else command)(run, task, step, self.asks)
         if not stopped:
             return answer
         return f"{resume} --wait, then {answer}" + (f"; or {resume} --yes" if self.yes else "")
@@ -102,8 +104,10 @@ def causes(scheduler: Scheduler, answering: Answering | None = None) -> tuple[St
     yes = not any(isinstance(does, Approve) and required(does) for does in verbs)
     for agent, steps in by_agent.items():
         asks = approval_of(steps[0])
-        what = f"{agent} asks for approval" if current(steps[0]) is None else f"{agent} asks a question"
-        found.append(_cause("approval", what, steps)._replace(asks=asks, yes=yes))
+        questions = [question for step in steps if (question := current(step)) is not None]
+        what = f"{agent} asks a question" if questions else f"{agent} asks for approval"
+        can = yes and all(by_decision(question, True) is not None for question in questions)
+        found.append(_cause("approval", what, steps)._replace(asks=asks, agent_asks=bool(questions), yes=can))
     return tuple(found)
 
 

@@ -78,8 +78,8 @@ def how_of(event: ev.StepAnswered) -> str:
 
 
 def describe(event: ev.StepAnswered) -> str:
-    """A decision as text: `approved by ada@mica (cli)`, `rejected by timeout`."""
-    word = "approved" if event.approved else "rejected"
+    """A decision as text: `approved by ada@mica (cli)`, `rejected by timeout`, of a question `answered by …`."""
+    word = "answered" if event.question else "approved" if event.approved else "rejected"
     match how_of(event):
         case "timeout":
             text = f"{word} by timeout: no answer in time"

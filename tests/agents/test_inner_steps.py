@@ -293,8 +293,11 @@ async def test_yes_answers_what_a_plain_yes_answers(tmp_path: Path) -> None:
 
 async def test_a_question_survives_the_process_and_the_answer_goes_to_the_same_thread(tmp_path: Path) -> None:
     made, script = workflow(interrupted)
-    with pytest.raises(RunBlocked, match="review asks a question: 1 step waits"):
+    with pytest.raises(RunBlocked, match="review asks a question: 1 step waits") as raised:
         await made.run(db=tmp_path / "a.db")
+    assert "review amount=… --task 1" in str(raised.value)
+    assert "agentdeck approve" not in str(raised.value)
+    assert "--yes" not in str(raised.value)
     async with open_store(tmp_path / "a.db") as store:
         (found,) = await store.runs()
 

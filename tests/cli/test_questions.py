@@ -107,6 +107,7 @@ def test_questions_are_listed_and_answered_also_after_kill_9(reviewing: Deck) ->
     assert process.wait() == 0
     steps = json.loads(deck("show", "last", "--json").stdout)["agents"]
     assert sorted(steps) == ["again", "gate", "review"]
+    assert deck("why", "last", "review").stdout.startswith("review: answered by Grace (")
     assert asked(deck) == asked(deck, "last") == []
     assert deck("questions").stderr == "no questions\n"
     events = [json.loads(line) for line in deck("events", "last", "--json").stdout.splitlines()]
