@@ -6,11 +6,12 @@ step does to the state what LangGraph does. Checked against LangGraph 1.2.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import sys
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from agentdeck.workflow.model import Data
 
 START, END = "__start__", "__end__"
 _NOT_SENT: Any = object()
+_graphs: dict[str, Any] = {}
+_loading = threading.Lock()
 
 
 async def run(
@@ -42,7 +45,7 @@ async def run(
     one. A node that may choose itself runs at most `rounds` times, each time with the `previous` result: its
     `update` is then a list, with what it wrote in each round.
     """
-    built = _graph(graph)
+    built = await _graph(graph)
     earlier = previous["update"] if rounds and previous else []
     channels = _channels(built, [*before, {"rounds": earlier}]) if before else {}
     if node == START:
@@ -77,17 +80,23 @@ async def run(
 
 async def state(graph: str, before: Sequence[Data]) -> Data:
     """The state at the end, as the graph returns it."""
-    built = _graph(graph)
+    built = await _graph(graph)
     channels = _channels(built, before)
     keys = built.builder.schemas[built.builder.output_schema]
     return {key: channels[key].get() for key in keys if key in channels and channels[key].is_available()}
 
 
-@cache
-def _graph(target: str) -> Any:
-    """The compiled graph that `module:name` names; a factory is called once."""
-    found = resolve(target, Path(sys.path[0] or "."))
-    return compiled(found, target)
+async def _graph(target: str) -> Any:
+    """The compiled graph that `module:name` names; a factory is called once. Its module is imported in a thread:
+    LangGraph takes a second, for which all other steps would wait."""
+    return _graphs[target] if target in _graphs else await asyncio.to_thread(_load, target)
+
+
+def _load(target: str) -> Any:
+    with _loading:
+        if target not in _graphs:
+            _graphs[target] = compiled(resolve(target, Path(sys.path[0] or ".")), target)
+        return _graphs[target]
 
 
 def compiled(found: Any, target: str) -> Any:

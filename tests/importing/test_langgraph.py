@@ -15,7 +15,7 @@ import pytest
 from agentdeck import Workflow
 from agentdeck.errors import InvalidFile
 from agentdeck.importing.langgraph import import_langgraph
-from agentdeck.importing.langgraph_node import _graph
+from agentdeck.importing.langgraph_node import _load
 from agentdeck.importing.workflow_text import workflow_text
 
 HEAD = """
@@ -78,7 +78,7 @@ def check_same(module: Module, *inputs: Mapping[str, Any], name: str = "graph") 
         workflow = module.imported(name, run_code=run_code)
         for given in inputs:
             ended = end_of(workflow, given)
-            real = asyncio.run(_graph(f"{module.name}:{name}").ainvoke(given))
+            real = asyncio.run(_load(f"{module.name}:{name}").ainvoke(given))
             assert ended == json.loads(json.dumps(real))
 
 
@@ -318,7 +318,7 @@ def test_random_graphs_end_as_in_langgraph(tmp_path: Path) -> None:
             refused += any(why in said for why in ("more than once", "depends on the path", "repeats itself"))
             continue
         for topic in ("", "a", "ab"):
-            real = asyncio.run(_graph(f"{module.name}:graph").ainvoke({"topic": topic}))
+            real = asyncio.run(_load(f"{module.name}:graph").ainvoke({"topic": topic}))
             assert end_of(workflow, {"topic": topic}) == real, module.file.read_text()
         same += 1
     assert same + refused == 16
