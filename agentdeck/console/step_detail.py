@@ -121,10 +121,11 @@ class StepDetail(ModalScreen[None]):
 
 def items_of(story: StepStory) -> list[OutlineItem]:
     """The story as a page that folds."""
-    glyph = GLYPHS.get(story.state, "?")
+    state = story.display_state
+    glyph = GLYPHS.get(state, "?")
     verb = f" · {story.verb}" if story.verb else ""
-    title = f"{glyph} {story.state}  ·  task {story.task}{verb}  ·  run {story.run}"
-    items = [OutlineItem(title, story.state, 0, story.step)]
+    title = f"{glyph} {state}  ·  task {story.task}{verb}  ·  run {story.run}"
+    items = [OutlineItem(title, state, 0, story.step)]
     if story.opened is not None:
         times = f"task opened {moment(story.opened)}"
         if story.ended is not None:
@@ -175,7 +176,7 @@ def _attempt(one: AttemptStory) -> Iterator[OutlineItem]:
 
 def _inner(depth: int, node: InnerNode, *, shut: bool) -> Iterator[OutlineItem]:
     """An inner step, with the beginning of what it got and gave."""
-    glyph = GLYPHS.get(node.state, "?")
+    glyph = GLYPHS.get(node.state, "?")  # also of one that asked
     role = node.state if node.state in ("running", "failed") else "text"
     text = f"{inner_line(node, seconds)}  {clock(node.started)}"
     yield OutlineItem(text, role, depth, f"{glyph} {node.name}", shut)

@@ -61,7 +61,7 @@ class InnerStep(Document):
     parent: int = Field(description="The number of the inner step around it; 0 where there is none.")
     name: str
     kind: str
-    state: Literal["running", "done", "failed", "cancelled"]
+    state: Literal["running", "done", "failed", "asked", "cancelled"]
     started: float
     ended: float | None
     seconds: float | None

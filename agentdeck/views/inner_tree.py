@@ -13,13 +13,15 @@ from agentdeck.workflow.model import Data
 
 #: Inner steps of an attempt that are remembered, where the reader does not want another number.
 NEWEST = 100
+#: The state of an inner step that ran when its attempt ended with a question.
+ASKED = "asked"
 N = TypeVar("N", int, float)
 
 
 @dataclass(slots=True)
 class InnerNode:
     """One inner step. `parent` is the number of the one around it, 0 where there is none. `usage` is what it and
-    all that ran inside it used. `state` is running, done, failed or cancelled."""
+    all that ran inside it used. `state` is running, done, failed, asked or cancelled."""
 
     number: int
     name: str
@@ -88,11 +90,11 @@ class InnerTree:
             oldest = next(iter(kept))
             del kept[oldest], self._nodes[oldest]
 
-    def close(self, at: float) -> None:
-        """The attempt has ended, and what still ran inside it with it."""
+    def close(self, at: float, *, asked: bool = False) -> None:
+        """The attempt has ended, and what still ran inside it with it: it asks, or it was cancelled."""
         for node in self._nodes.values():
             if node.state == RUNNING:
-                node.ended, node.state = at, CANCELLED
+                node.ended, node.state = at, ASKED if asked else CANCELLED
 
 
 def _sum(one: ev.Usage, other: ev.Usage) -> ev.Usage:

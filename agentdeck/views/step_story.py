@@ -121,6 +121,10 @@ class StepStory:
         return self.view.state
 
     @property
+    def display_state(self) -> str:
+        return self.view.display_state
+
+    @property
     def ended(self) -> float | None:
         return self.view.ended
 
@@ -209,7 +213,7 @@ class StepStory:
         for one in self.attempts:
             if one.number in ended and one.ended is None:
                 one.ended = event.at
-                one.inner.close(event.at)
+                one.inner.close(event.at, asked=change.outcome == "asked")
                 one.state = "done" if change.outcome == "rejected" else change.outcome
                 one.usage = getattr(event, "usage", None)
                 one.reused = getattr(event, "reused", False)

@@ -88,6 +88,7 @@ def test_questions_are_listed_and_answered_also_after_kill_9(reviewing: Deck) ->
     question = ask(deck, "review")
     assert (question["kind"], question["task"], question["text"]) == ("question", "1", "How much, [bold]Ada[/]?")
     assert question["shown"] == {"draft": "tea"}
+    assert deck("step", "last", "1", "review").stdout.splitlines()[0].endswith("review (python)  asking")
     assert question["command"] == f"agentdeck answer {question['run']} review amount=… --task 1"
     process.send_signal(signal.SIGKILL)
     process.wait()

@@ -10,6 +10,7 @@ from agentdeck.errors import Fault
 from agentdeck.insight.formatting import seconds
 from agentdeck.insight.step import attempt_line, step_story
 from agentdeck.insight.why import explain
+from agentdeck.operations.step_page import step_document
 from agentdeck.scheduler import events as ev
 from agentdeck.views.inner_place import InnerPlaces
 from agentdeck.views.inner_steps import MOST_IN_ALL
@@ -119,6 +120,13 @@ def test_a_story_has_the_inner_steps_as_a_tree() -> None:
     critic = next(node for _, node in attempt.inner.nodes())
     assert critic.usage == ev.Usage(20, 8, None, 1.0, None, "gpt"), "what ran inside it counts"
     assert (critic.inputs, critic.output) == ({"n": 1}, "fine")
+
+
+def test_an_inner_step_that_asks_was_not_cancelled() -> None:
+    events = [*in_model(), ev.AttemptAsked(4.0, "1", "review", 1, ({"id": "q", "text": "Go on?"},))]
+    story = step_story(DEFINITION, events, "1", "review")
+    assert [node.state for _, node in story.attempts[0].inner.nodes()] == ["asked", "asked"]
+    assert [one.state for one in step_document(story).attempts[0].inner] == ["asked", "asked"]
 
 
 def test_a_story_holds_the_newest_inner_steps_and_those_that_failed() -> None:
