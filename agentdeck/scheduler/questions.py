@@ -77,7 +77,7 @@ def by_decision(question: Mapping[str, Data], approved: bool) -> dict[str, Data]
     """The fields of a plain yes or no; None where the question wants another answer."""
     approval = as_approval(question)
     if APPROVED in approval.fields:
-        others = [name for name in approval.fields if name not in (APPROVED, *approval.defaults)]
+        others = [name for name in approval.fields if name != APPROVED and name not in approval.defaults]
         return None if others else {APPROVED: approved}
     kind = approval.fields[ANSWER].kind if list(approval.fields) == [ANSWER] else ""
     if kind == "boolean" or (kind == "any" and approved):
