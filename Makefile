@@ -23,7 +23,8 @@ WHEEL_TESTS := $(QUICK_TESTS) $(addprefix tests/scheduler/test_,reopen.py reserv
 SUITE := $(BIN)/pytest -n 6 --dist worksteal  # in several processes: much of the time is waiting
 # Tests of scheduler, limits, views, workflow and store that run in the process of pytest: their branches are counted.
 COVERED := tests/scheduler tests/limits tests/views tests/workflow tests/store \
-  $(addprefix tests/insight/test_,gantt.py step.py) $(addprefix tests/agents/test_,http.py kinds.py) \
+  $(addprefix tests/insight/test_,gantt.py step.py) $(addprefix tests/agents/test_,http.py kinds.py inner_steps.py) \
+  tests/places tests/engine/test_gateway.py tests/console/test_questions.py \
   $(addprefix tests/engine/test_,rates.py refused.py estimate.py whole.py) \
   $(addprefix tests/api/test_,results.py run.py store.py questions.py)
 BRANCHES := -p tests.branch_coverage --measure="$(COVERED)"

@@ -19,6 +19,8 @@ README = ROOT / "README.md"
 #: Commands that are not executed here, by their first words, and what shows that they work.
 ELSEWHERE = {
     "make run": "test_make_run_is_the_demo",
+    "agentdeck run workflows/frameworks": "tests/agents/frameworks/test_langgraph.py, with the answer",
+    "agentdeck answer": "the same",
     "make test": "it is this suite",
     "python3 -m pip wheel": "needs a build environment; test_extras_exist checks the extras",
     "python3 -m pip install": "needs the wheel",

@@ -238,7 +238,7 @@ async def test_questions_end_the_attempt_and_another_one_gets_the_answers(tmp_pa
 async def test_a_step_that_asks_holds_no_worker_and_shows_that_it_asks(tmp_path: Path) -> None:
     made, _ = workflow(interrupted)
     made.add("other", python="tests.agents.test_inner_steps:nothing")
-    async with made.start(db=tmp_path / "a.db", workers=1) as run:
+    async with made.start(db=tmp_path / "a.db", workers=1, wait=True) as run:
         async for event in run.events():
             if event.kind == "step_succeeded":
                 break
@@ -270,7 +270,7 @@ def nothing() -> None:
 )
 async def test_an_answer_that_does_not_fit_is_refused(tmp_path: Path, answer: Any, why: str) -> None:
     made, _ = workflow(interrupted)
-    async with made.start(db=tmp_path / "a.db") as run:
+    async with made.start(db=tmp_path / "a.db", wait=True) as run:
         await first_question(run)
         with pytest.raises(UsageError, match=why):
             await run.answer("review", answer)

@@ -27,7 +27,7 @@ def work(n, folder):
     if n == 0:
         while not Path(folder, "end").exists():
             time.sleep(0.005)
-    time.sleep(0.01)
+    time.sleep(0.15)
     if n == 9:
         Path(folder, "end").touch()
 """
@@ -36,7 +36,7 @@ def work(n, folder):
 async def test_a_thread_that_ignores_its_timeout_holds_a_worker(tmp_path: Path) -> None:
     (tmp_path / "hangs.py").write_text(HANGS)
     made = Workflow("hangs", inputs={"n": "integer", "folder": "string"})
-    made.add("work", python="hangs:work", timeout="200ms", retry=1)
+    made.add("work", python="hangs:work", timeout="1s", retry=1)  # the other nine take longer than that
     tasks: list[dict[str, Data]] = [{"n": n, "folder": str(tmp_path)} for n in range(10)]
     lines: list[LogLine] = []
     with anyio.fail_after(60):
@@ -64,7 +64,7 @@ async def test_a_thread_that_ignores_its_timeout_holds_a_worker(tmp_path: Path) 
 async def test_threads_that_never_end_leave_a_worker_to_the_run(tmp_path: Path) -> None:
     (tmp_path / "hangs.py").write_text(HANGS)
     made = Workflow("hangs", inputs={"n": "integer", "folder": "string"})
-    made.add("work", python="hangs:work", timeout="100ms", retry=1)
+    made.add("work", python="hangs:work", timeout="500ms", retry=1)
     tasks: list[dict[str, Data]] = [{"n": n, "folder": str(tmp_path)} for n in (0, 0, 0, 9)]
     with anyio.fail_after(60):
         outcome = await run(Launch(made.definition, tmp_path, {}, tasks, 2))
