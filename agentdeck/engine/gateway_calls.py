@@ -28,7 +28,7 @@ STATUSES = {
     "timeout": 504, "setup": 500, "expression": 500,
 }  # fmt: skip
 UPSTREAM = 502
-#: The events of which `ended` is told.
+#: The events that `ended` has to be called with.
 CALL_ENDS = (ev.TaskEnded, ev.StepCancelled, ev.StepSkipped)
 
 

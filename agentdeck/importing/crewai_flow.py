@@ -177,7 +177,7 @@ class _Flow:
                 else:
                     method.events = emit
 
-    # Who listens to whom -----------------------------------------------------------------------------------
+    # Which method runs after which -------------------------------------------------------------------------
 
     def link(self) -> None:
         """The sources of each method, and the ways to reach it."""
