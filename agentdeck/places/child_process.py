@@ -1,4 +1,5 @@
-"""The engine's end of one child process: its start, its messages, its end.
+"""The parent's end of one child process: its start, its messages, its end. The parent is the engine, or the host
+on a worker of a cluster.
 
 What the child itself prints, beside Python's own `print`, which it attributes to calls, comes on its stdout and
 stderr and goes to the log of the call that it executes. All pipes are read without waiting, so when the last
@@ -14,15 +15,15 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import anyio.to_thread
 
-from agentdeck.agents.verb import AttemptContext
-from agentdeck.errors import StepError, StepLost
+from agentdeck.errors import StepError
 from agentdeck.processes.children import Children
 
 CHILD = str(Path(__file__).with_name("child.py"))
@@ -34,8 +35,6 @@ TERM, KILL = 0.5, 0.9
 CLOSE = 0.5
 #: Seconds between two checks whether a child lives that has not closed its pipe.
 LOOK = 0.5
-#: Bytes of a message above which it is parsed in a thread.
-LARGE = 256_000
 #: A child whose message is longer than this is ended: no result is.
 LONGEST = 64_000_000
 #: Bytes of a line of output that are logged.
@@ -44,50 +43,23 @@ LONGEST_LINE = 65_536
 TAIL = 8
 _HEAD = re.compile(rb'\["(\w+)", (\d+)')
 
-#: A message of a child: its kind, the number of its call, and more.
-Message: TypeAlias = list[Any]
-LAST = ("result", "fault", "cancelled", "prepared")
+#: The kinds of the last message of a call. `lost` is not from the child: its process is gone.
+LAST = ("result", "fault", "cancelled", "prepared", "lost")
 
 
-class RemoteCall:
-    """A call that a child executes, as the engine sees it. `ended` is set with its last message, or when its
-    process is gone."""
+class ChildCall(ABC):
+    """A call that a child executes. `ended` is set with its last message, or when its process is gone; `noticed`
+    when the child's event loop has seen its cancellation."""
 
-    def __init__(self, number: int, work: AttemptContext) -> None:
+    def __init__(self, number: int) -> None:
         self.number = number
-        self.work = work
         self.ended = asyncio.Event()
-        self.noticed = False  # the child's event loop has seen the cancellation
-        self.lost: StepError | None = None
-        self._messages: list[Message | bytes] = []
-        self._arrived = asyncio.Event()
+        self.noticed = False
+        self.child: ChildProcess | None = None
 
-    def put(self, message: Message | bytes) -> None:
-        self._messages.append(message)
-        self._arrived.set()
-
-    def lose(self, error: StepError) -> None:
-        """The process is gone."""
-        if not self.ended.is_set():
-            self.lost = error
-            self.ended.set()
-            self._arrived.set()
-
-    async def messages(self) -> AsyncIterator[Message]:
-        """The messages of the call, its last one included. Raises StepLost where its process is gone before."""
-        while True:
-            while not self._messages:
-                if self.lost is not None:
-                    raise self.lost
-                self._arrived.clear()
-                await self._arrived.wait()
-            message = self._messages.pop(0)
-            whole: Message = (
-                await anyio.to_thread.run_sync(json.loads, message) if isinstance(message, bytes) else message
-            )
-            yield whole
-            if whole[0] in LAST:
-                return
+    @abstractmethod
+    def take(self, kind: str, line: bytes) -> None:
+        """A message of the call, as it came: a line of JSON. The last one is of a kind of LAST."""
 
 
 class ChildProcess:
@@ -96,7 +68,7 @@ class ChildProcess:
 
     def __init__(self, place: str, command: list[str], env: Mapping[str, str], cwd: Path | None) -> None:
         self.place = place
-        self.calls: dict[int, RemoteCall] = {}
+        self.calls: dict[int, ChildCall] = {}
         self.known: set[str] = set()
         self.exclusive = False
         self.retired = False
@@ -172,7 +144,7 @@ class ChildProcess:
                 self.gone.set()
                 why = self._why or f"process {self.pid} of the place {self.place} {self._ended()}"
                 for call in list(self.calls.values()):
-                    call.lose(StepLost(why))
+                    self._end_call(call, "lost", json.dumps(("lost", call.number, why)).encode())
 
     def _ended(self) -> str:
         assert self._process is not None
@@ -318,17 +290,11 @@ class ChildProcess:
             return
         if kind in LAST:
             self._read_output()
-            call.put(line if len(line) > LARGE else json.loads(line))
-            call.ended.set()
-        elif kind == "log":
-            _, _, text, level = json.loads(line)
-            call.work.log(text, level)
-        elif kind == "alive":
-            call.work.alive()
+            self._end_call(call, kind, line)
         elif kind == "cancelling":
             call.noticed = True
         else:
-            call.put(json.loads(line))
+            call.take(kind, line)
 
     def _break(self, what: str) -> None:
         self._why = self._why or f"process {self.pid} of the place {self.place} {what} on its private pipe"
@@ -351,22 +317,27 @@ class ChildProcess:
             self._tail = [*self._tail[1 - TAIL :], text.strip()[:500]]
         calls = list(self.calls.values())
         if calls:
-            calls[0].work.log(text if len(calls) == 1 else f"process {self.pid}: {text}", level)
+            _log(calls[0], text if len(calls) == 1 else f"process {self.pid}: {text}", level)
 
     # Its calls
 
-    def add(self, call: RemoteCall) -> None:
+    def add(self, call: ChildCall, text: str) -> None:
+        """Begin a call, with the message that describes it."""
         self.calls[call.number] = call
+        call.child = self
+        self.send_text(text)
 
-    def release(self, call: RemoteCall) -> None:
+    def _end_call(self, call: ChildCall, kind: str, line: bytes) -> None:
         """The call is over. A retired child is ended with its last one."""
-        self.calls.pop(call.number, None)
+        del self.calls[call.number]
+        call.take(kind, line)
+        call.ended.set()
         if not self.calls:
             self.exclusive = False
-            if self.retired and self._ends is None:
+            if self.retired and self._ends is None and not self.gone.is_set():
                 self._ends = asyncio.create_task(self.end(KILL - TERM))
 
-    async def cancel(self, call: RemoteCall, now: bool) -> None:
+    async def cancel(self, call: ChildCall, now: bool) -> None:
         """End a call: by its own means, else with the process. Calls beside it are given the time to end, unless
         this one keeps all of them from going on."""
         begun = time.monotonic()
@@ -388,9 +359,13 @@ class ChildProcess:
             self._why = f"{what}: another call blocked it and ignored its cancellation"
             await self.end(0.0)
         else:
-            del self.calls[call.number]
             what = f"process {self.pid} of the place {self.place} is ended when its other calls have ended"
-            call.work.log(f"abandoned, still running: {what}", "warning")
+            _log(call, f"abandoned, still running: {what}", "warning")
+            self._end_call(call, "cancelled", json.dumps(("cancelled", call.number)).encode())
+
+
+def _log(call: ChildCall, text: str, level: str) -> None:
+    call.take("log", json.dumps(("log", call.number, text, level)).encode())
 
 
 async def _within(event: asyncio.Event, until: float) -> None:

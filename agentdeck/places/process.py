@@ -2,52 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import aclosing
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import anyio.to_thread
-
-from agentdeck import plugins
-from agentdeck.agents.foreign_code import contained
-from agentdeck.agents.frameworks.framework import (
-    Asked,
-    CallInput,
-    Ended,
-    Framework,
-    InnerEvent,
-    Result,
-    Started,
-    Text,
-    Used,
-)
-from agentdeck.agents.object_call import ObjectCaller
 from agentdeck.agents.secret_masking import masked
-from agentdeck.agents.verb import NOW, AttemptContext, Verb, WorkflowContext
-from agentdeck.errors import Fault, StepError
-from agentdeck.places.child_process import ChildProcess, RemoteCall
+from agentdeck.agents.verb import Verb, WorkflowContext
+from agentdeck.errors import StepError
+from agentdeck.places.child_pool import ChildPool
 from agentdeck.places.place import Place
-from agentdeck.processes.children import Children
+from agentdeck.places.remote_verb import RemoteVerb
 from agentdeck.workflow.agent_kind import kind_of
 from agentdeck.workflow.deck import DeckPlace
-from agentdeck.workflow.expressions import LIGHT
-from agentdeck.workflow.json_text import json_text, room_left
-from agentdeck.workflow.model import Agent, Data
+from agentdeck.workflow.model import Agent
 
 if TYPE_CHECKING:
     from agentdeck.workflow.deck_file import PlaceSpec
 
-#: Calls of coroutines that one child executes at once.
-SHARED = 32
 #: Variables of the engine's environment that every child gets; `env` names others.
 USUAL = (
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP"),
@@ -57,7 +32,6 @@ USUAL = (
 #: Seconds in which an interpreter has to tell its version.
 PROBE = 10.0
 _VERSION = "import sys; print('python', *sys.version_info[:2])"
-_EVENTS: Mapping[str, type[Any]] = {kind.__name__: kind for kind in (Started, Text, Used, Asked, Ended)}
 
 
 class ProcessPlace(Place):
@@ -69,12 +43,7 @@ class ProcessPlace(Place):
         self._python = interpreter(config)
         self._names = tuple(options.get("env", ()))
         self._cwd = None if "cwd" not in options else config.folder / Path(options["cwd"]).expanduser()
-        self._pool: list[ChildProcess] = []
-        self._numbers = itertools.count(1)
-        self._sharing = asyncio.Lock()
-        self._frameworks = {
-            one.name: one.target for one in plugins.installed("frameworks") if one.package == plugins.BUILT_IN
-        }
+        self._pool: ChildPool | None = None
 
     @classmethod
     def spec(cls) -> type[PlaceSpec]:
@@ -95,182 +64,18 @@ class ProcessPlace(Place):
         kind = kind_of(agent)
         if not kind.places:
             raise StepError("setup", f"{kind.verb} agents run in the engine; remove place from {agent.name}")
-        return masked(ProcessVerb(kind.target(agent), context, self), context)
+        if self._pool is None:
+            config, cwd = self.config, self._cwd
+            self._pool = ChildPool(config.name, [self._python], self._environment, cwd, context.children)
+        return masked(RemoteVerb(kind.target(agent), context, self._pool), context)
 
-    # Its children
-
-    def number(self) -> int:
-        return next(self._numbers)
-
-    async def child(self, target: str, children: Children, exclusive: bool) -> ChildProcess:
-        """A child for one more call, which the caller adds at once."""
-        if exclusive:
-            return self._free(target, True) or await self._start(children)
-        async with self._sharing:  # of calls that come at once, one starts a child for all of them
-            found = self._free(target, False) or await self._start(children)
-            found.exclusive = False
-            found.known.add(target)
-            return found
-
-    def _free(self, target: str, exclusive: bool) -> ChildProcess | None:
-        """A child that can take one more call, best one that knows the target."""
-        free = [one for one in self._pool if not one.retired and not one.exclusive]
-        if exclusive:
-            free = [one for one in free if not one.calls]
-        else:
-            # An import would stop the calls that are under way.
-            free = [one for one in free if not one.calls or (target in one.known and len(one.calls) < SHARED)]
-        if not free:
-            return None
-        found = max(free, key=lambda one: (target in one.known, len(one.calls)))
-        found.exclusive = exclusive
-        found.known.add(target)
-        return found
-
-    async def _start(self, children: Children) -> ChildProcess:
-        """A new child, exclusive for the caller."""
-        env = {name: os.environ[name] for name in (*USUAL, *self._names) if name in os.environ}
-        env |= {name: value for name, value in os.environ.items() if name.startswith("LC_")}
-        made = ChildProcess(self.config.name, [self._python], env, self._cwd)
-        made.exclusive = True
-        self._pool = [*(one for one in self._pool if not one.gone.is_set()), made]
-        await made.start(children, self._frameworks)
-        return made
+    def _environment(self) -> dict[str, str]:
+        found = {name: os.environ[name] for name in (*USUAL, *self._names) if name in os.environ}
+        return found | {name: value for name, value in os.environ.items() if name.startswith("LC_")}
 
     async def close(self) -> None:
-        await asyncio.gather(*(one.close() for one in self._pool))
-
-
-class ProcessVerb:
-    """Executes the attempts of one agent in children. Whether a call needs a child for itself is what the first
-    one finds out."""
-
-    def __init__(self, target: str, context: WorkflowContext, place: ProcessPlace) -> None:
-        self._target = target
-        self._context = context
-        self._place = place
-        self._folder = str(context.folder.resolve())
-        self._objects = ObjectCaller(target, context, _no_thread)
-        self._alone: bool | None = None
-        self._preparing = asyncio.Lock()
-
-    async def run(self, work: AttemptContext) -> Data:
-        if self._alone is None:
-            async with self._preparing:
-                if self._alone is None:
-                    self._alone = await self._prepare(work)
-        try:
-            found: Data = await self._objects.call(_Remote(self._call), work, work)
-        except BaseException as error:
-            raise contained(error) from None
-        return found
-
-    async def _prepare(self, work: AttemptContext) -> bool:
-        async with aclosing(self._messages(work, "prepare", None, True)) as messages:
-            async for message in messages:
-                if message[0] == "prepared":
-                    return bool(message[2])
-        raise AssertionError("a call ends with its last message")
-
-    async def _call(self, work: AttemptContext, given: CallInput) -> AsyncGenerator[InnerEvent, None]:
-        """What happens in one call. A call with questions ends without a result."""
-        assert self._alone is not None
-        asked = False
-        alone = self._alone or bool(work.gateway)  # a process has only one environment
-        async with aclosing(self._messages(work, "call", given, alone, work.gateway)) as messages:
-            async for message in messages:
-                if message[0] == "event":
-                    event = _EVENTS[message[2]](*message[3])
-                    asked = asked or isinstance(event, Asked)
-                    yield event
-                elif not asked:
-                    yield Result(message[2])
-
-    async def _messages(
-        self,
-        work: AttemptContext,
-        what: str,
-        given: CallInput | None,
-        exclusive: bool,
-        variables: Mapping[str, str] | None = None,
-    ) -> AsyncGenerator[list[Any], None]:
-        """Have a child do something for an attempt; gives its messages. Raises what it reports."""
-        call = RemoteCall(self._place.number(), work)
-        text = await self._message(call, what, given, variables or {})
-        child = await self._place.child(self._target, self._context.children, exclusive)
-        child.add(call)
-        try:
-            child.send_text(text)
-            async for message in call.messages():
-                if message[0] == "fault":
-                    raise _error(message[2])
-                if message[0] == "cancelled":
-                    raise asyncio.CancelledError
-                yield message
-        except (asyncio.CancelledError, GeneratorExit) as cancelled:
-            if not call.ended.is_set():
-                await child.cancel(call, NOW in cancelled.args)
-            raise
-        finally:
-            if call.ended.is_set() or child.gone.is_set():
-                child.release(call)
-
-    async def _message(
-        self, call: RemoteCall, what: str, given: CallInput | None, variables: Mapping[str, str]
-    ) -> str:
-        work = call.work
-        needs = work.scope.get("needs") or {}
-        scope = {name: value for name, value in work.scope.items() if needs.get(name, _NONE) is not value}
-        message: dict[str, Any] = {
-            "do": what,
-            "id": call.number,
-            "target": self._target,
-            "folder": self._folder,
-            "attempt": [work.run, work.task, work.step, work.attempt],
-            "deadline": work.deadline,
-            "scope": {**scope, "needs": needs},
-            "with": work.with_,
-            "has_needs": bool(work.agent.needs),
-            "env": variables,
-        }
-        if given is not None:
-            answers = dict(given.answers)
-            message |= {"thread": given.thread, "checkpoints": given.checkpoints, "answers": answers}
-        if room_left(message, LIGHT) >= 0:
-            return json.dumps(message)
-        return await anyio.to_thread.run_sync(partial(_as_text, message))
-
-
-def _as_text(message: dict[str, Any]) -> str:
-    return json_text(message, dump=json.dumps)
-
-
-_NONE = object()
-
-
-class _Remote(Framework):
-    """Stands for whatever an agent names in the other interpreter: its inner events come from there."""
-
-    def __init__(self, call: Any) -> None:
-        self._call = call
-
-    def recognises(self, found: object) -> bool:
-        return False
-
-    def call(self, found: Any, given: CallInput) -> AsyncGenerator[InnerEvent, None]:
-        events: AsyncGenerator[InnerEvent, None] = self._call(found, given)
-        return events
-
-
-async def _no_thread(*_: Any) -> Any:
-    raise AssertionError("the child has the threads")
-
-
-def _error(fault: list[Any]) -> StepError:
-    """What the child reports that the agent's code has raised."""
-    made = StepError(fault[0], fault[1])
-    made.fault = Fault(*fault)
-    return made
+        if self._pool is not None:
+            await self._pool.close()
 
 
 def interpreter(config: DeckPlace) -> str:
