@@ -14,7 +14,7 @@ from agentdeck.gateway.open_call import OpenCalls
 from agentdeck.processes.children import Children
 from agentdeck.providers.keys import KeyStore
 from agentdeck.providers.provider import Closer, RateHeaders
-from agentdeck.scheduler.events import Usage
+from agentdeck.scheduler.events import AttemptPlaced, Usage
 from agentdeck.workflow.deck import Deck
 from agentdeck.workflow.model import Agent, Data, Definition
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from agentdeck.providers.registry import ProviderRegistry
 
 T = TypeVar("T")
+
+#: Characters of the name of a worker that are recorded.
+LONGEST_WORKER = 120
 
 
 async def _at_once(tokens_in: int | None, tokens_out: int | None) -> None:
@@ -90,9 +93,13 @@ class AttemptContext:
     round: int = 1
     #: The answers to the questions with which the attempt before this one ended, by their ids.
     answers: Mapping[str, Data] = field(default_factory=dict)
-    #: Called on the event loop with InnerStarted or InnerEnded, and its values from `inner` on: records what
-    #: happens inside the attempt.
+    #: Called on the event loop with AttemptPlaced, InnerStarted or InnerEnded, and its values after `attempt`:
+    #: records what happens inside the attempt.
     record: Callable[..., None] = _not_recorded
+
+    def placed(self, worker: str) -> None:
+        """On the event loop: record that a worker with this name, of the place of the attempt, has begun it."""
+        self.record(AttemptPlaced, " ".join(worker.split())[:LONGEST_WORKER])
 
     @property
     def id(self) -> str:

@@ -74,6 +74,10 @@ def page(row: RunRow, view: RunView, document: Summary, moments: Sequence[Timeli
     if inside:
         yield ""
         yield from inside
+    elsewhere = list(_place_workers(document))
+    if elsewhere:
+        yield ""
+        yield from elsewhere
     costs = list(_costs(document))
     if costs:
         yield ""
@@ -215,6 +219,20 @@ def _inside(document: Summary) -> Iterator[str]:
         yield from table(heads, rows, right=range(1, 10))
     if len(document.inner) > INSIDE:
         yield f"… and {len(document.inner) - INSIDE:,} more names; all: --json"
+
+
+def _place_workers(document: Summary) -> Iterator[str]:
+    """The workers of places, those with most attempts first; empty where there are none."""
+    counts = {
+        name: (one.running, one.done, one.failed, one.lost, one.cancelled)
+        for name, one in document.place_workers.items()
+    }
+    first = sorted(counts, key=lambda name: -sum(counts[name]))[:INSIDE]
+    if first:
+        rows = [(name, *(f"{one:,}" for one in counts[name])) for name in first]
+        yield from table(("worker", "running", "done", "failed", "lost", "cancelled"), rows, right=range(1, 6))
+    if len(counts) > INSIDE:
+        yield f"… and {len(counts) - INSIDE:,} more workers; all: --json"
 
 
 def _costs(document: Summary) -> list[str]:

@@ -78,6 +78,16 @@ class InnerSummary(Document):
     usd: float | None
 
 
+class PlaceWorker(Document):
+    """A worker of a place, over all attempts that it had."""
+
+    running: int
+    done: int
+    failed: int
+    lost: int
+    cancelled: int
+
+
 class Moment(Document):
     """One line of the timeline."""
 
@@ -110,6 +120,9 @@ class Summary(Document):
     agents: dict[str, AgentSummary]
     inner: dict[str, InnerSummary] = Field(
         description="Steps inside attempts by agent and name: `review/critic/model`, the outer ones first."
+    )
+    place_workers: dict[str, PlaceWorker] = Field(
+        description="The workers of places that had attempts, by name; `…` sums up those beyond the first 500."
     )
     usd: float | None
     usd_all_reasoning: float | None = Field(description="What the same tokens cost on the reasoning tier.")

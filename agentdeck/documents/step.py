@@ -83,6 +83,7 @@ class Attempt(Document):
     tier_up: int
     model: str
     eased: str
+    worker: str = Field(description="The worker of its place that had it; empty where it ran in the engine.")
     uses: dict[str, float] | None = Field(description="What it took of shared resources; null for nothing.")
     ready: float
     started: float

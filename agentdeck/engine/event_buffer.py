@@ -27,19 +27,20 @@ SNAPSHOT_OUTPUT = 64_000
 
 #: Events that may be committed late, unless a step waits for them: with the next other event, or after DELAY
 #: seconds.
-DELAYED = frozenset(
-    {ev.StepStarted, ev.StepSucceeded, ev.TaskOpened, ev.TaskEnded, ev.InnerStarted, ev.InnerEnded}
-)
+DELAYED = frozenset({
+    ev.StepStarted, ev.AttemptPlaced, ev.StepSucceeded, ev.TaskOpened, ev.TaskEnded,
+    ev.InnerStarted, ev.InnerEnded,
+})  # fmt: skip
 DELAY = 0.01
 #: Events for which nothing is handed over though steps wait for a commit: it does not help these steps, and an
 #: attempt may have thousands of inner steps.
-QUIET = frozenset({ev.StepStarted, ev.InnerStarted, ev.InnerEnded})
+QUIET = frozenset({ev.StepStarted, ev.AttemptPlaced, ev.InnerStarted, ev.InnerEnded})
 
 
 class EventBuffer:
     """Collects events, hands them to the log and the observers together, then folds them into the run's view.
     Events that no step depends on are committed with later ones, as a commit of their own would delay the next
-    result. Starts alone are never handed over, inner steps alone after DELAY.
+    result. Starts alone are never handed over, what happens inside attempts alone after DELAY.
 
     No step waits for the view: it is folded while the disk writes. Reading `view` folds what is missing."""
 

@@ -189,7 +189,8 @@ def inner_counts(one: AttemptStory) -> str:
 
 def _kind(one: AttemptStory) -> list[str]:
     """What is special about an attempt."""
-    parts = [f"round {one.round}"] if one.round > 1 else []
+    parts = [f"on {one.worker}"] if one.worker else []
+    parts += [f"round {one.round}"] if one.round > 1 else []
     if one.tier_up:
         parts.append(f"{one.tier_up} tier{'s' * (one.tier_up > 1)} up")
     if one.eased:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentdeck.documents.run import AgentSummary, Approvals, InnerSummary, Summary, SummaryTaskCounts
+from agentdeck.documents.run import AgentSummary, Approvals, InnerSummary, PlaceWorker, Summary, SummaryTaskCounts
 from agentdeck.documents.step import Decision
 from agentdeck.insight.formatting import plural
 from agentdeck.insight.lower_bound import lower_bound, resource_seconds, schedule
@@ -50,6 +50,7 @@ def summary(view: RunView, definition: Definition | None = None) -> Summary:
         speedup=_round(work / seconds) if seconds > 0 else None,
         agents={name: _agent(totals) for name, totals in agents.items()},
         inner={inner.name: _inner(inner) for name in agents for _, inner in view.totals.inner_tree(name)},
+        place_workers={name: PlaceWorker.of(one) for name, one in view.place_workers.totals.items()},
         **_money(view.usd, view.usd_all_reasoning),
         output=view.output if one else None,
     )

@@ -117,7 +117,8 @@ class Attempts:
             self._recorder.record(event)
             self._recorder.record(asks(event.at, step))
 
-    def inner(self, event: ev.InnerStarted | ev.InnerEnded) -> None:
+    def within(self, event: ev.AttemptPlaced | ev.InnerStarted | ev.InnerEnded) -> None:
+        """Record what happens to an attempt while it runs."""
         if self._live(event.task, event.step, event.attempt) is not None:
             self._recorder.record(event)
 

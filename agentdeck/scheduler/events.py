@@ -192,6 +192,16 @@ class StepStarted(NamedTuple):
     uses: dict[str, float] | None = None
 
 
+class AttemptPlaced(NamedTuple):
+    """The place of the attempt has begun it on the one of its workers with this name."""
+
+    at: float
+    task: str
+    step: str
+    attempt: int
+    worker: str
+
+
 class ReservationGrew(NamedTuple):
     """An attempt is about to send one more request. The amounts replace those reserved so far: what the requests
     before used, plus the most that this one can use."""
@@ -581,6 +591,7 @@ Event: TypeAlias = (
     | TaskEnded
     | TaskHurried
     | StepStarted
+    | AttemptPlaced
     | ReservationGrew
     | StepSucceeded
     | AttemptFailed

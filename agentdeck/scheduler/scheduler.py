@@ -82,8 +82,9 @@ class Scheduler:
             ev.AttemptLost: attempts.lost,
             ev.AttemptDeferred: attempts.deferred,
             ev.AttemptAsked: attempts.asked,
-            ev.InnerStarted: attempts.inner,
-            ev.InnerEnded: attempts.inner,
+            ev.AttemptPlaced: attempts.within,
+            ev.InnerStarted: attempts.within,
+            ev.InnerEnded: attempts.within,
             ev.DeferralEnded: attempts.deferral_ended,
             ev.TaskOpened: self._on_task_opened,
             ev.TasksExhausted: self._on_exhausted,
@@ -119,7 +120,7 @@ class Scheduler:
             clock.advance(event.at)
         kind = type(event)
         self._handlers[kind](event)
-        if kind is ev.InnerStarted or kind is ev.InnerEnded:
+        if kind is ev.InnerStarted or kind is ev.InnerEnded or kind is ev.AttemptPlaced:
             return recorder.actions  # nothing can start by it, and there are thousands
         self._settle(event.at)
         full = self._starter.free <= 0

@@ -53,6 +53,7 @@ class StepFold:
         """The method for each type of event."""
         return {
             ev.StepStarted: self.started,
+            ev.AttemptPlaced: _nothing,
             ev.ReservationGrew: self.reservation_grew,
             ev.StepSucceeded: self.succeeded,
             ev.AttemptFailed: self.attempt_failed,

@@ -55,6 +55,7 @@ class Transition(NamedTuple):
 STEPS = (
     Transition(ev.TaskOpened, (NEW,), (WAITING, READY), "each step of the task; ready where it has no needs"),
     Transition(ev.StepStarted, STARTABLE, (RUNNING, OPEN), "an attempt starts; open if it uses no worker"),
+    Transition(ev.AttemptPlaced, (RUNNING,), (UNCHANGED,), "a worker of its place has begun the attempt"),
     Transition(ev.ReservationGrew, (RUNNING,), (UNCHANGED,), "the attempt reserves more for its next request"),
     Transition(
         ev.StepSucceeded,

@@ -59,6 +59,8 @@ class AttemptSpans:
         elif outcome == "lost":
             error = _Error("lost", "the process that executed the attempt died")
         known = _facts(task, started, event, outcome, fault)
+        if step.view.worker:
+            known[at.WORKER] = step.view.worker
         spans, inside = self.inner.end(task, started.step, started.attempt, event.at)
         yield from spans
         agent = task.agent(started.agent)

@@ -57,6 +57,7 @@ class RunView:
         self._steps = StepHandlers(self._tasks, self.totals)
         self.running, self.approvals = self._steps.running, self._steps.approvals
         self.inner_steps = self._steps.inner
+        self.place_workers = self._steps.workers
         made_up = [
             agent.does.simulated
             for agent in (definition.agents.values() if definition else ())

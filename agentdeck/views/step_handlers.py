@@ -10,6 +10,7 @@ from agentdeck.scheduler.approvals import Approvals
 from agentdeck.scheduler.state import ENDED
 from agentdeck.views.agent_totals import AgentTotals, GraphTotals, RunTotals
 from agentdeck.views.inner_steps import InnerSteps
+from agentdeck.views.place_workers import PlaceWorkers
 from agentdeck.views.step_transitions import (
     Change,
     StepView,
@@ -40,8 +41,10 @@ class StepHandlers:
         self._open = tasks.open
         self._totals = totals
         self.inner = InnerSteps(totals)
+        self.workers = PlaceWorkers()
         self.handlers: dict[type, Callable[[Any], object]] = {
             ev.StepStarted: self._started,
+            ev.AttemptPlaced: self._placed,
             ev.ReservationGrew: lambda e: None,  # reservations are not shown
             ev.StepSucceeded: self._succeeded,
             ev.AttemptFailed: self._attempt_failed,
@@ -82,6 +85,11 @@ class StepHandlers:
             for how in e.eased.partition(":")[0].split(", "):
                 worker.add_eased(how)
 
+    def _placed(self, e: ev.AttemptPlaced) -> None:
+        step, _ = self._apply(e)
+        if step.attempt is not None:
+            self.workers.place(e.task, e.step, e.worker)
+
     def _succeeded(self, e: ev.StepSucceeded) -> None:
         at, task_id, key, _, _, usage, input_bytes, reused = e
         task = self._open.get(task_id) or self._tasks.task(task_id, at)
@@ -98,6 +106,8 @@ class StepHandlers:
         if started is not None:
             if self.inner.live:
                 self.inner.close(task_id, key, at)
+            if self.workers.live:
+                self.workers.end(task_id, key, "done")
             if step.attempt is None:
                 self.running.pop((task_id, key), None)
             else:
@@ -175,6 +185,8 @@ class StepHandlers:
         if change.ended:
             if self.inner.live:
                 self.inner.close(task.id, step.key, at)
+            if self.workers.live:
+                self.workers.end(task.id, step.key, change.outcome)
             if step.attempt is None:
                 self.running.pop((task.id, step.key), None)
             else:

@@ -20,9 +20,9 @@ from agentdeck.workflow.model import Agent, Data, Definition
 @dataclass(slots=True)
 class AttemptStory:
     """One attempt. `waits` says how the time from `ready` to `started` was spent, by reason, where that is known.
-    `state` is running, done, failed, lost, skipped or cancelled. `retry_at` and `retry_for`: when the step was
-    retried, and after which kind of wait. `inner` are the steps inside it, and `inside` says in which of them it
-    failed."""
+    `worker` is the one of its place that had it. `state` is running, done, failed, lost, skipped or cancelled.
+    `retry_at` and `retry_for`: when the step was retried, and after which kind of wait. `inner` are the steps
+    inside it, and `inside` says in which of them it failed."""
 
     number: int
     agent: str
@@ -42,6 +42,7 @@ class AttemptStory:
     eased: str = ""
     uses: dict[str, float] | None = None
     inside: str = ""
+    worker: str = ""
     inner: InnerTree = field(default_factory=InnerTree)
 
     @property
@@ -180,6 +181,8 @@ class StepStory:
             self._start(event)
         elif kind is ev.AttemptDeferred:
             self.attempts = [one for one in self.attempts if one.number != event.attempt]
+        elif kind is ev.AttemptPlaced and self.attempts:
+            self.attempts[-1].worker = event.worker
         elif kind is ev.StepRetrying and self.attempts:
             self.attempts[-1].retry_at, self.attempts[-1].retry_for = event.until, event.reason
         else:

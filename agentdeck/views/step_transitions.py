@@ -6,6 +6,7 @@ task timeline one per row; all of them change it only through the functions here
     event             state of the step               attempt            wait
     StepStarted       running                         begins             ends
     StepSucceeded     done (waiting between rounds)   ends, done
+    AttemptPlaced                                     has a worker
     AttemptFailed     ready                           ends, failed       begins
     AttemptLost       ready                           ends, lost         begins
     AttemptDeferred   ready                           does not count     begins, with a reason
@@ -53,6 +54,7 @@ class HasDisplayState(Protocol):
 STEP_FIELDS = (
     "agent", "asks", "attempt", "attempts", "ended", "fault", "held", "inside", "key", "letter", "nested",
     "other", "reason", "rejected", "seen", "since", "size", "started", "state", "until", "waited", "why",
+    "worker",
 )  # fmt: skip
 
 
@@ -68,6 +70,7 @@ class StepView:
     the seconds of a backoff that ended before it starts. `nested` is the task that a sub-workflow's step waits
     for, where that is known. `asks` is the number of questions of its last attempt that have no answer. `inside`
     says where in its attempt it failed with `fault`, by the names of inner steps; empty where that is not known.
+    `worker` is the one of its place that has its last attempt; empty where that is not known.
     """
 
     __slots__ = STEP_FIELDS
@@ -84,7 +87,7 @@ class StepView:
         self.attempt: ev.StepStarted | None = None
         self.other: ev.StepStarted | None = None
         self.fault: Fault | None = None
-        self.reason = self.why = self.inside = ""
+        self.reason = self.why = self.inside = self.worker = ""
         self.letter = self.rejected = False
         self.size = -1
         self.seen = self.asks = 0
@@ -152,6 +155,7 @@ def start_attempt(step: StepView, e: ev.StepStarted, waits: dict[str, float]) ->
             step.held = None
             step.reason = step.why = ""
     step.attempt = e
+    step.worker = ""
     step.state = RUNNING
     step.started = at
     step.attempts += 1
@@ -206,6 +210,11 @@ def _started(step: StepView, e: ev.StepStarted) -> Change:
     before, waits = step.state, dict[str, float]()
     start_attempt(step, e, waits)
     return Change(before, waits)
+
+
+def _placed(step: StepView, e: ev.AttemptPlaced) -> Change:
+    step.worker = e.worker
+    return Change(step.state)
 
 
 def complete_attempt(step: StepView, e: ev.StepSucceeded) -> ev.StepStarted | None:
@@ -356,7 +365,7 @@ def reopen_step(step: StepView, e: ev.StepReopened) -> Change:
     step.state = RUNNING if holds else WAITING
     step.since = e.at
     step.started = step.ended = step.until = None
-    step.reason = step.why = step.inside = ""
+    step.reason = step.why = step.inside = step.worker = ""
     step.rejected = False
     step.ask(0)
     step.held = step.waited = None
@@ -372,6 +381,7 @@ _ENDS: dict[type, str] = {
 #: The events that change the step they name. The other events of a step are only shown.
 _TRANSITIONS: dict[type, Callable[[StepView, Any], Change]] = {
     ev.StepStarted: _started,
+    ev.AttemptPlaced: _placed,
     ev.StepSucceeded: _succeeded,
     **dict.fromkeys(_OUTCOMES, _unsuccessful),
     ev.AttemptAsked: _asked,

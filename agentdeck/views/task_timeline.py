@@ -15,7 +15,7 @@ from agentdeck.workflow.model import Definition
 #: Events that leave no trace in a chart: a row is added when another event names the step.
 _NOT_DRAWN = (
     ev.StepExpanded, ev.StepFellBack, ev.StepRepeated, ev.StepReleased, ev.Noted, ev.ReservationGrew,
-    ev.InnerStarted, ev.InnerEnded,
+    ev.AttemptPlaced, ev.InnerStarted, ev.InnerEnded,
 )  # fmt: skip
 
 

@@ -15,13 +15,14 @@ from agentdeck.scheduler import events as ev
 from agentdeck.views.agent_totals import AgentTotals, Durations, GraphTotals
 from agentdeck.views.inner_place import InnerPlace, Running
 from agentdeck.views.inner_steps import InnerStep
+from agentdeck.views.place_workers import WorkerTotals
 from agentdeck.views.run_timeline import TimelineEntry
 from agentdeck.views.run_view import RunView
 from agentdeck.views.step_transitions import STEP_FIELDS, StepView
 from agentdeck.views.task_view import TaskCounts, TaskRow, TaskView
 from agentdeck.workflow.model import Data, Definition
 
-FORMAT = 3
+FORMAT = 4
 
 # The fields that are plain data. The others are written out below.
 _VIEW = (
@@ -30,13 +31,14 @@ _VIEW = (
 )  # fmt: skip
 _COUNTS = tuple(field.name for field in fields(TaskCounts))
 _AGENT = tuple(f.name for f in fields(AgentTotals) if f.name not in ("name", "graph", "durations"))
+_WORKER = tuple(field.name for field in fields(WorkerTotals))
 _DURATIONS = ("count", "total", "low", "high", "last")
 _TASK = ("opened", "state", "ended", "partial")
 _STEP = tuple(
     name for name in STEP_FIELDS if name not in ("key", "agent", "attempt", "other", "fault", "held", "nested")
 )
 _HELD = (
-    _VIEW, _COUNTS, _AGENT, _DURATIONS, _TASK, STEP_FIELDS, Fault._fields, TaskRow._fields,
+    _VIEW, _COUNTS, _AGENT, _WORKER, _DURATIONS, _TASK, STEP_FIELDS, Fault._fields, TaskRow._fields,
     TimelineEntry._fields, ev.StepStarted._fields, ev.StepAnswered._fields, ev.Author._fields,
 )  # fmt: skip
 #: Changes with FORMAT and with the fields of everything that a snapshot holds.
@@ -60,6 +62,8 @@ def snapshot_of(view: RunView) -> dict[str, Data]:
             for key, live in view.inner_steps.live.items()
         ],
         "places": [_place(key, place) for key, place in view.inner_steps.places.items()],
+        "workers": [[name, _values(one, _WORKER)] for name, one in view.place_workers.totals.items()],
+        "placed": [[*key, worker] for key, worker in view.place_workers.live.items()],
         "letters": view.letters,
         "simulated": view.answers_simulated,
         "approvals": {
@@ -98,6 +102,10 @@ def restored_view(definition: Definition, data: dict[str, Any]) -> RunView:
         place = view.inner_steps.places[task_id, key] = InnerPlace()
         place.running = {number: Running(name, since) for number, name, since in running}
         place.failed, place.idle = [(name, message) for name, message in failed], idle
+    view.place_workers.restore(
+        {name: WorkerTotals(*counts) for name, counts in data["workers"]},
+        {(task_id, key): worker for task_id, key, worker in data["placed"]},
+    )
     view.restore_counts(letters=data["letters"], answers_simulated=data["simulated"])
     approvals = data["approvals"]
     view.approvals.approved, view.approvals.ways = approvals["approved"], approvals["ways"]

@@ -231,7 +231,8 @@ class Player:
         self.at(when, ended)
 
     def _look_inside(self, when: float, length: float, attempt: tuple[str, str, int]) -> None:
-        """Inner steps of an attempt: one ends before it does, the other with it."""
+        """The worker of an attempt, and its inner steps: one ends before it does, the other with it."""
+        self.at(when - length, ev.AttemptPlaced(when, *attempt, f"w{len(self.log) % 3}"))
         self.at(when - length, ev.InnerStarted(when, *attempt, 1, "model"))
         self.at(when - length / 2, ev.InnerEnded(when, *attempt, 1))
         self.at(when - length / 2, ev.InnerStarted(when, *attempt, 2, "tool"))

@@ -250,6 +250,7 @@ def test_inner_steps_are_in_their_attempt_and_nothing_is_counted_twice(tmp_path:
         [
             ev.TaskOpened(T, "1", {}),
             ev.StepStarted(T, "1", "a", "a", 1, T),
+            ev.AttemptPlaced(T, "1", "a", 1, "w1"),
             critic,
             *inside(2, "llm", 0.1, 0.2, "model", 1, used),
             *inside(3, "search", 0.3, 0.4, "tool", 1, fault=Fault("exception", "no answer")),
@@ -269,6 +270,7 @@ def test_inner_steps_are_in_their_attempt_and_nothing_is_counted_twice(tmp_path:
     assert [(one[tokens], one[usd]) for one in (chat, attempt)] == [(10, 0.5), (3, 0.25)]
     assert "gen_ai.usage.output_tokens" not in attempt
     assert attempt["agentdeck.inner.count"] == 4
+    assert attempt["agentdeck.worker"] == "w1"
     assert by_name["execute_tool search"].error == "exception"
     assert by_name["check"].end == T + 1, "it ended with its attempt"
     assert "secret" not in repr(spans)
