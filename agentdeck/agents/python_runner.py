@@ -91,12 +91,13 @@ class PythonVerb:
 
     async def _in_thread(self, work: AttemptContext, cancelled: threading.Event, call: Callable[[], Any]) -> Any:
         """The result of a call in a thread. A thread that goes on after a cancellation holds a worker."""
-        thread = _ThreadCall(call)
+        thread = ThreadCall(call)
         try:
             result = await anyio.to_thread.run_sync(thread.run, abandon_on_cancel=True, limiter=self._limiter)
         except asyncio.CancelledError:
+            running = thread.leave(partial(_free_worker, asyncio.get_running_loop(), work))
             cancelled.set()
-            if thread.leave(partial(_free_worker, asyncio.get_running_loop(), work)):
+            if running:
                 work.hold_worker(True)
                 what = "a thread cannot be stopped, it holds a worker until the function returns"
                 work.log(f"abandoned, still running: {what}", "warning")
@@ -127,7 +128,7 @@ def _plain_result(call: Callable[[], Any], factory: bool) -> Any:
     return result if inspect.isawaitable(result) else to_data(result)
 
 
-class _ThreadCall:
+class ThreadCall:
     """A call in a thread, which the attempt may leave behind."""
 
     __slots__ = ("_call", "_left", "_lock", "_running")
@@ -139,8 +140,11 @@ class _ThreadCall:
         self._lock = threading.Lock()
 
     def run(self) -> Any:
-        """In the thread: the result of the call, or what it raised."""
-        self._running = True
+        """In the thread: the result of the call, or what it raised. A call that was left does not begin."""
+        with self._lock:
+            if self._left is not None:
+                return None
+            self._running = True
         try:
             return self._call()
         except BaseException as error:
@@ -154,8 +158,7 @@ class _ThreadCall:
     def leave(self, ended: Callable[[], None]) -> bool:
         """Whether the call is under way; then `ended` is called in its thread when it is not any more."""
         with self._lock:
-            if self._running:
-                self._left = ended
+            self._left = ended
             return self._running
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 from pathlib import Path
 
 import anyio
@@ -29,14 +30,16 @@ agents:
   command: {{ command: [sleep, "60"] }}
   http: {{ http: {{ url: "http://127.0.0.1:{port}/${{inputs.n}}" }} }}
   simulate: {{ simulate: {{ takes: 60s }} }}
-  coroutine: {{ python: "slow:coroutine" }}
-  thread: {{ python: "slow:thread" }}
+  coroutine: {{ python: "slow_verbs:coroutine" }}
+  thread: {{ python: "slow_verbs:thread" }}
 """
 SLOW = """
 import asyncio, time
+begun = set()
 async def coroutine(n):
     await asyncio.sleep(60)
-def thread(ctx):
+def thread(n, ctx):
+    begun.add(n)
     while not ctx.cancelled():
         time.sleep(0.05)
 """
@@ -59,7 +62,7 @@ def files() -> int:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     if not Path("/proc/self/task").exists():
         pytest.skip("needs /proc")
-    (tmp_path / "slow.py").write_text(SLOW)
+    (tmp_path / "slow_verbs.py").write_text(SLOW)
     return tmp_path
 
 
@@ -85,6 +88,8 @@ async def test_cancel_leaves_nothing(place: Path) -> None:
     async def cancel() -> None:
         with anyio.fail_after(60):
             while len(running) < 5 * EACH or len(children() - others) < EACH:  # noqa: ASYNC110
+                await anyio.sleep(0.05)
+            while len(sys.modules["slow_verbs"].begun) < EACH:  # noqa: ASYNC110
                 await anyio.sleep(0.05)
         control.cancel()
 

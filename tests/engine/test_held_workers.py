@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from agentdeck import Workflow
+from agentdeck.agents.python_runner import ThreadCall
 from agentdeck.engine.launch import Launch, Watch, run
 from agentdeck.engine.log_lines import LogLine
 from agentdeck.insight.limits import limits
@@ -69,3 +70,18 @@ async def test_threads_that_never_end_leave_a_worker_to_the_run(tmp_path: Path) 
     with anyio.fail_after(60):
         outcome = await run(Launch(made.definition, tmp_path, {}, tasks, 2))
     assert outcome.view.steps()["done"] >= 1
+
+
+def test_a_call_that_is_cancelled_before_it_began_does_not_begin() -> None:
+    said = list[str]()
+    call = ThreadCall(lambda: said.append("began"))
+    assert not call.leave(lambda: said.append("ended"))
+    call.run()
+    assert said == []
+
+
+def test_a_call_that_is_cancelled_reports_its_end_once() -> None:
+    said = list[str]()
+    call = ThreadCall(lambda: said.append(f"running: {call.leave(lambda: said.append('ended'))}"))
+    call.run()
+    assert said == ["running: True", "ended"]
