@@ -50,7 +50,7 @@ def limits(run: str, changes: tuple[str, ...], by: str, db: str | None, as_json:
     import time
 
     from agentdeck.insight.limits import windows
-    from agentdeck.insight.why import ready_counts
+    from agentdeck.insight.ready_steps import ready_counts
     from agentdeck.operations.limits import current_limits
     from agentdeck.store.reservations import in_use
 
@@ -137,8 +137,7 @@ def _use_of_workers(value: Data, view: RunView, ready: Mapping[str, int]) -> str
 
 
 def _use_of_resource(name: str, view: RunView, ready: Mapping[str, int]) -> str:
-    from agentdeck.insight.resources import resources
-    from agentdeck.insight.why import resource_waits
+    from agentdeck.insight.resources import resource_waits, resources
 
     use, held = resources(view)[name], resource_waits(view, ready)[name]
     text = use.text + (" draining" if use.free < 0 else "")

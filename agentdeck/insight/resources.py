@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from agentdeck.insight.ready_steps import ready_counts
 from agentdeck.limits.provider_limits import is_resource
-from agentdeck.scheduler.waits import RESOURCES
+from agentdeck.scheduler.waits import PLACE, RESOURCES
 from agentdeck.views.run_view import RunView
 from agentdeck.views.step_transitions import StepView
+from agentdeck.workflow.model import PLACE_LIMIT, Agent, Definition
 from agentdeck.workflow.units import show_amount, thousandths
 
 
@@ -71,3 +73,55 @@ def claiming(view: RunView) -> list[tuple[str, StepView]]:
         for step in task.steps.values()
         if step.reason == RESOURCES and step.state == "ready"
     ]
+
+
+def resource_waits(view: RunView, ready: Mapping[str, int] | None = None) -> dict[str, dict[str, int]]:
+    """The numbers of steps that wait for each shared resource, by agent: those of the `ready` ones for which less
+    is free than they use, and those for which it is kept."""
+    shared, definition = resources(view), view.definition
+    if not shared or definition is None:
+        return {}
+    found: dict[str, dict[str, int]] = {name: {} for name in shared}
+    for agent, count in (ready_counts(view, definition) if ready is None else ready).items():
+        for name, amount in definition.agents[agent].uses.items() if agent in definition.agents else ():
+            if thousandths(amount) > shared[name].free:
+                found[name][agent] = count
+    for _, step in claiming(view):
+        by_agent = found.get(step.why.partition(":")[0], {})
+        by_agent[step.agent.name] = by_agent.get(step.agent.name, 0) + 1
+    return found
+
+
+def lacking(view: RunView, definition: Definition, agent: Agent | None) -> tuple[str, str] | None:
+    """The shared resource that a ready step waits for, and the numbers; None where it has all it uses."""
+    if agent is None or not agent.uses:
+        return None
+    shared = resources(view)
+    for name, amount in agent.uses.items():
+        use, needed = shared[name], thousandths(amount)
+        if needed > use.limit:
+            text = f"it uses {amount} of {name}, and the limit is {show_amount(use.limit)}"
+            return _reason(name), f"{text}: it starts when {name} is raised to {amount}"
+        if needed > use.free:
+            enough = show_amount(use.used + needed)
+            text = f"waits for {name}: {use.text}; it uses {amount}"
+            return _reason(name), f"{text}, and {name}={enough} would be enough now"
+    for task, step in claiming(view):
+        name = step.why.partition(":")[0]
+        kept = _kept_by(definition, step)
+        if name in agent.uses and thousandths(agent.uses[name]) > shared[name].free - kept.get(name, 0):
+            return (
+                RESOURCES,
+                f"what becomes free of {name} is kept for {step.key} of task {task}, which is first",
+            )
+    return None
+
+
+def _kept_by(definition: Definition, step: StepView) -> dict[str, int]:
+    other = definition.agents.get(step.agent.name)
+    return {name: thousandths(amount) for name, amount in other.uses.items()} if other is not None else {}
+
+
+def _reason(resource: str) -> str:
+    """Why a step waits that waits for this resource."""
+    return PLACE if resource.startswith(f"{PLACE_LIMIT}.") else RESOURCES

@@ -1,31 +1,24 @@
-"""Why a step waits, was skipped, or failed: one sentence, with the numbers.
-
-The log does not record when a step became ready. That follows from the ends of its needs, and the number of steps
-that start before it from the scheduler's order.
-"""
+"""Why a step waits, was skipped, or failed: one sentence, with the numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from math import inf
 from typing import NamedTuple
 
 from agentdeck.errors import Fault, UsageError
 from agentdeck.insight.formatting import format_span, plural
 from agentdeck.insight.limits import held_by
-from agentdeck.insight.resources import claiming, resources
-from agentdeck.scheduler.horizon import urgent_path
-from agentdeck.scheduler.joins import floor_of, goal_of
-from agentdeck.scheduler.program import Program, Rule
-from agentdeck.scheduler.ready_queue import start_order
+from agentdeck.insight.queue_order import QueueOrder
+from agentdeck.insight.ready_steps import TaskSteps, arrivals_needed
+from agentdeck.insight.resources import lacking
+from agentdeck.scheduler.joins import floor_of
 from agentdeck.scheduler.state import ENDED
-from agentdeck.scheduler.waits import PLACE, RESOURCES
+from agentdeck.scheduler.waits import RESOURCES
 from agentdeck.views.inner_place import inside
 from agentdeck.views.run_view import RunView
 from agentdeck.views.step_transitions import StepView
 from agentdeck.views.task_view import TaskView
-from agentdeck.workflow.model import PLACE_LIMIT, Agent, Approve, Data, Definition
-from agentdeck.workflow.units import rate, show_amount, thousandths
+from agentdeck.workflow.model import Agent, Approve, Definition
+from agentdeck.workflow.units import rate
 
 
 class Explanation(NamedTuple):
@@ -46,65 +39,34 @@ def explain(view: RunView, definition: Definition, task: str, step: str, now: fl
     return _Explainer(view, definition, held, now).of(step)
 
 
-def ready_counts(view: RunView, definition: Definition) -> dict[str, int]:
-    """The number of steps of each agent that are ready and have not started."""
-    found: dict[str, int] = {}
-    for task in view.open.values():
-        for key in _Explainer(view, definition, task, view.now).ready_steps():
-            name = key.partition("[")[0]
-            found[name] = found.get(name, 0) + 1
-    return found
-
-
-def resource_waits(view: RunView, ready: Mapping[str, int] | None = None) -> dict[str, dict[str, int]]:
-    """The numbers of steps that wait for each shared resource, by agent: those of the `ready` ones for which less
-    is free than they use, and those for which it is kept."""
-    shared, definition = resources(view), view.definition
-    if not shared or definition is None:
-        return {}
-    found: dict[str, dict[str, int]] = {name: {} for name in shared}
-    for agent, count in (ready_counts(view, definition) if ready is None else ready).items():
-        for name, amount in definition.agents[agent].uses.items() if agent in definition.agents else ():
-            if thousandths(amount) > shared[name].free:
-                found[name][agent] = count
-    for _, step in claiming(view):
-        by_agent = found.get(step.why.partition(":")[0], {})
-        by_agent[step.agent.name] = by_agent.get(step.agent.name, 0) + 1
-    return found
-
-
-def _reason(resource: str) -> str:
-    """Why a step waits that waits for this resource."""
-    return PLACE if resource.startswith(f"{PLACE_LIMIT}.") else RESOURCES
-
-
 class _Explainer:
     """Explains the steps of one task, as they are at `now`."""
 
     def __init__(self, view: RunView, definition: Definition, task: TaskView, now: float) -> None:
         self.view, self.task, self.now = view, task, now
-        self.agents = {} if task.graph.prefix else dict(definition.agents)
         self.definition = definition
-        self._ready: dict[str, float | None] = {}
+        self.steps = TaskSteps(view, definition, task, now)
+        self.queue = QueueOrder(view, definition, now)
 
     def of(self, key: str) -> Explanation:
         step, name = self.task.steps.get(key), key.partition("[")[0]
-        agent = self.agents.get(name)
+        agent = self.steps.agents.get(name)
         if agent is None and step is None:
-            known = ", ".join(self.agents or self.task.steps)
+            known = ", ".join(self.steps.agents or self.task.steps)
             raise UsageError(f"there is no step {key}; there are {known}")
         if agent is not None and agent.spare and step is None:
-            used_by = ", ".join(n for n, a in self.agents.items() if a.on_error.fallback == name) or "no agent"
-            return Explanation("waiting", "needs", f"spare: runs only as the fallback of {used_by}")
+            used_by = [n for n, one in self.steps.agents.items() if one.on_error.fallback == name]
+            text = f"spare: runs only as the fallback of {', '.join(used_by) or 'no agent'}"
+            return Explanation("waiting", "needs", text)
         if step is not None and step.state in ENDED:
             return self._ended(step, agent)
         if self.task.state != "running":
             return Explanation("cancelled", "", f"did not run: its task ended {self.task.state}")
         if step is not None and step.state == "running":
             return self._running(step, agent)
-        if step is not None and self._retries_in(step) > 0:
+        if step is not None and self.steps.retries_in(step) > 0:
             return self._retried(step, agent)
-        since = self._since(key, step, agent)
+        since = self.steps.since(key, step, agent)
         if since is None:
             return self._needs(agent) if agent else Explanation("waiting", "needs", "waits for its needs")
         return self._ready_since(key, step, agent, since)
@@ -130,7 +92,9 @@ class _Explainer:
         if fault is None:
             return "failed"
         if fault.kind == "needs":
-            own = [need for need in self._needs_of(step.key) if (n := self._step(need)) and n.state == "failed"]
+            own = [
+                need for need in self._needs_of(step.key) if (n := self.steps.step(need)) and n.state == "failed"
+            ]
             failed = "; ".join(f"{need}, which it needs, {self._failed(self.task.steps[need])}" for need in own)
             return f"failed: {failed or fault.message}"
         if fault.kind in ("join", "budget", "expression", "rejected_by_person") or not step.attempts:
@@ -157,10 +121,10 @@ class _Explainer:
             return Explanation(
                 "running", "", f"its sub-workflow has been running for {lasted}: {self._below(below)}"
             )
-        attempts = self._limit(step.key, "attempts", agent.retry.attempts if agent else None)
+        attempts = self.steps.limit(step.key, "attempts", agent.retry.attempts if agent else None)
         text = f"running for {lasted}, attempt {step.attempts}"
         text += f" of {attempts}" if attempts and step.attempts <= attempts else ""
-        clock = self._limit(step.key, "timeout", agent.timeout.attempt if agent else None)
+        clock = self.steps.limit(step.key, "timeout", agent.timeout.attempt if agent else None)
         if clock and step.started is not None:
             text += f"; its timeout expires in {format_span(step.started + clock - self.now)}"
         text += self._inside(step) + self._calls(step)
@@ -211,17 +175,17 @@ class _Explainer:
         return f"{', '.join(running[:3])} of task {task.id}" if running else f"task {task.id} waits"
 
     def _retried(self, step: StepView, agent: Agent | None) -> Explanation:
-        attempts = self._limit(step.key, "attempts", agent.retry.attempts if agent else None)
+        attempts = self.steps.limit(step.key, "attempts", agent.retry.attempts if agent else None)
         of = f" of {attempts}" if attempts else ""
         what = "the server asked to wait" if step.reason == "cooldown" else "backoff"
-        left = format_span(self._retries_in(step))
+        left = format_span(self.steps.retries_in(step))
         fault = f": {inside(step.inside, _about(step.fault))}" if step.fault else ""
         text = f"tries again in {left} ({what}); attempt {step.attempts}{of} failed{fault}"
         return Explanation("ready", step.reason or "backoff", text)
 
     def _ready_since(self, key: str, step: StepView | None, agent: Agent | None, since: float) -> Explanation:
         if step is not None and step.reason == RESOURCES:
-            reason, text = self._lacks(agent) or (RESOURCES, step.why)
+            reason, text = lacking(self.view, self.definition, agent) or (RESOURCES, step.why)
             text += "; what becomes free is kept for it"
         elif step is not None and step.why:
             reason, text = step.reason, step.why
@@ -241,15 +205,7 @@ class _Explainer:
         limit = self.view.limits.get(held_by("pace", step.why))
         if agent is None or not isinstance(limit, str):
             return ""
-        order, ages = self._order(), self._ages()
-        mine = order(ages[self.task.id], key)
-        ahead = sum(
-            other.state == "ready" and other.reason == "pace" and other.why == step.why
-            and order(ages[task.id], name) < mine
-            for task in self.view.open.values()
-            if not task.graph.prefix
-            for name, other in task.steps.items()
-        )  # fmt: skip
+        ahead = self.queue.ahead_at_pace(self.task.id, key, step.why)
         spacing = rate(limit).spacing
         latest = format_span((ahead + 1) * spacing)
         return f", one every {format_span(spacing)}; {ahead} before it, so it goes within {latest}"
@@ -257,16 +213,16 @@ class _Explainer:
     def _full(self, key: str, agent: Agent | None) -> tuple[str, str]:
         """The limit that a ready step waits for, and the numbers."""
         view, name = self.view, key.partition("[")[0]
-        most = self._limit(name, "max_parallel", agent.max_parallel if agent else None)
+        most = self.steps.limit(name, "max_parallel", agent.max_parallel if agent else None)
         live = sum("/" not in task and step.partition("[")[0] == name for task, step in view.running)
-        ahead = self._ahead(key, agent)
+        ahead = [] if agent is None else self.queue.ahead(self.task.id, key)
         if most == 0:
             return "held", f"{name} is held: its max_parallel is 0"
         if most is not None and live >= most:
             same = sum(1 for one in ahead if one.partition("[")[0] == name)
             return "max_parallel", f"max_parallel of {name} reached ({live}/{most}); {same} ahead in the queue"
-        if (lacking := self._lacks(agent)) is not None:
-            return lacking
+        if (short := lacking(self.view, self.definition, agent)) is not None:
+            return short
         pool, busy = view.workers, sum(t.busy_workers for t in view.agents.values())
         left = min(len(view.held_workers), max(0, (pool or 0) - 1))  # as the scheduler counts them
         if pool is not None and busy + left >= pool:
@@ -274,46 +230,18 @@ class _Explainer:
             return "pool", f"all workers busy ({busy + left}/{pool}{of}); {len(ahead)} ahead in the queue"
         return "starting", f"workers are free ({busy}/{pool}): it starts next"
 
-    def _lacks(self, agent: Agent | None) -> tuple[str, str] | None:
-        """The shared resource that a ready step waits for, and the numbers; None where it has all it uses."""
-        if agent is None or not agent.uses:
-            return None
-        shared = resources(self.view)
-        for name, amount in agent.uses.items():
-            use, needed = shared[name], thousandths(amount)
-            if needed > use.limit:
-                text = f"it uses {amount} of {name}, and the limit is {show_amount(use.limit)}"
-                return _reason(name), f"{text}: it starts when {name} is raised to {amount}"
-            if needed > use.free:
-                enough = show_amount(use.used + needed)
-                text = f"waits for {name}: {use.text}; it uses {amount}"
-                return _reason(name), f"{text}, and {name}={enough} would be enough now"
-        for task, step in claiming(self.view):
-            name = step.why.partition(":")[0]
-            kept = self._kept_by(step)
-            if name in agent.uses and thousandths(agent.uses[name]) > shared[name].free - kept.get(name, 0):
-                return (
-                    RESOURCES,
-                    f"what becomes free of {name} is kept for {step.key} of task {task}, which is first",
-                )
-        return None
-
-    def _kept_by(self, step: StepView) -> dict[str, int]:
-        other = self.definition.agents.get(step.agent.name)
-        return {name: thousandths(amount) for name, amount in other.uses.items()} if other is not None else {}
-
     # Joins
 
     def _needs(self, agent: Agent) -> Explanation:
         """What the join still waits for."""
-        needs = [need for need in agent.needs if not self._spare(need)]
-        pending = [need for need in needs if self._state(need) not in ENDED]
-        there = [need for need in needs if self._state(need) == "done"]
-        due = len([need for need in needs if self._state(need) != "skipped"])
+        needs = [need for need in agent.needs if not self.steps.spare(need)]
+        pending = [need for need in needs if self.steps.state(need) not in ENDED]
+        there = [need for need in needs if self.steps.state(need) == "done"]
+        due = len([need for need in needs if self.steps.state(need) != "skipped"])
         needed = " and ".join(f"{need} ({self._brief(need)})" for need in pending[:4])
         needed += f" and {len(pending) - 4} more" if len(pending) > 4 else ""
         join = agent.join
-        goal = _goal(agent, due)
+        goal = arrivals_needed(agent, due)
         if join.kind in ("any", "progressive"):
             text = f"waits for the first of {needed}"
         elif join.within is None and goal == due:
@@ -327,7 +255,7 @@ class _Explainer:
 
     def _clock(self, agent: Agent, there: int, goal: int) -> str:
         within = agent.join.within
-        begun = [at for need in agent.needs if (at := self._ready_at(need)) is not None]
+        begun = [at for need in agent.needs if (at := self.steps.ready_at(need)) is not None]
         if within is None:
             return ""
         floor = floor_of(agent.join, goal)
@@ -338,167 +266,23 @@ class _Explainer:
 
     def _brief(self, need: str) -> str:
         """The state of a need in a few words."""
-        step, agent = self._step(need), self.agents.get(need)
+        step, agent = self.steps.step(need), self.steps.agents.get(need)
         if step is not None and step.state == "running":
             lasted = format_span(self.now - (step.started or step.since))
             if step.asks:
                 return f"waiting for an answer for {format_span(self.now - step.since)}"
             return f"waiting for an approval for {lasted}" if step.agent.asks else f"running for {lasted}"
-        if step is not None and (left := self._retries_in(step)) > 0:
+        if step is not None and (left := self.steps.retries_in(step)) > 0:
             return f"{'cooldown' if step.reason == 'cooldown' else 'retry'} in {format_span(left)}"
-        since = self._since(need, step, agent)
+        since = self.steps.since(need, step, agent)
         if since is not None:
             return f"ready for {format_span(self.now - since)}"
-        pending = [n for n in agent.needs if self._state(n) not in ENDED] if agent else []
+        pending = [n for n in agent.needs if self.steps.state(n) not in ENDED] if agent else []
         return f"waits for {', '.join(pending[:3])}" if pending else "waiting"
 
-    def _since(self, key: str, step: StepView | None, agent: Agent | None) -> float | None:
-        """When the step became ready; None while its join waits."""
-        if step is not None and step.state == "ready":
-            return min(self.now, max(step.until or 0.0, step.since))
-        if agent is None or (step is not None and step.attempts and agent.join.kind == "progressive"):
-            return None
-        ready = self._ready_at(agent.name)
-        return ready if ready is None or step is None else max(ready, step.since)
-
-    def _ready_at(self, name: str) -> float | None:
-        """When the join of an agent was satisfied; None while it is not."""
-        if name not in self._ready:
-            self._ready[name] = None
-            self._ready[name] = self._joined(name)
-        return self._ready[name]
-
-    def _joined(self, name: str) -> float | None:
-        agent = self.agents.get(name)
-        if agent is None:
-            return None
-        for moment in reversed(self.view.timeline):
-            if moment.kind == "released" and (moment.task, moment.step) == (self.task.id, name):
-                return moment.at
-        needs = [need for need in agent.needs if not self._spare(need)]
-        if not needs:
-            return self.task.opened
-        there, settled = list[float](), list[float]()
-        for need in needs:
-            step = self._step(need)
-            if step is not None and step.state in ENDED:
-                settled.append(step.since)
-                if step.state == "done":
-                    there.append(step.since)
-        skipped = sum(self._state(need) == "skipped" for need in needs)
-        goal = _goal(agent, len(needs) - skipped)
-        if len(there) >= goal > 0:
-            return sorted(there)[goal - 1]
-        return max(settled) if len(settled) == len(needs) and settled else None
-
-    # The order of ready steps
-
-    def _ahead(self, key: str, agent: Agent | None) -> list[str]:
-        """The steps that are ready and start before this one, in the scheduler's order."""
-        if agent is None:
-            return []
-        order, ages = self._order(), self._ages()
-        mine = order(ages[self.task.id], key)
-        return [
-            other
-            for task in self.view.open.values()
-            if not task.graph.prefix
-            for other in _Explainer(self.view, self.definition, task, self.now).ready_steps()
-            if (task.id, other) != (self.task.id, key) and order(ages[task.id], other) < mine
-        ]
-
-    def _order(self) -> Callable[[int, str], tuple[int, int, float, int, int]]:
-        """The scheduler's order: by the age of a task and the key of a step, what starts first is lowest."""
-        seconds = {name: mean for name, totals in self.view.agents.items() if (mean := totals.durations.mean)}
-        program = Program(self.definition, seconds)
-        program.start_in(self.view.order)
-        least = self._urgent_path(program)
-
-        def order(age: int, key: str) -> tuple[int, int, float, int, int]:
-            name, _, item = key.partition("[")
-            number = int(item[:-1]) if item[:-1].isdigit() else -1
-            return start_order(program.rules[program.index[name]], age, number, least=least)
-
-        return order
-
-    def _urgent_path(self, program: Program) -> float:
-        """The remaining path from which on a step goes before older tasks, infinite where age alone counts."""
-        view, tasks = self.view, self.view.tasks
-        given = tasks.given if tasks.total is None else tasks.opened
-        if not view.workers or given is None or given < 2:
-            return inf
-        unopened = max(0, given - tasks.opened)
-        paths, running = [program.path if unopened else 0.0], []
-        work: float = unopened * program.work
-        for task in view.open.values():
-            if task.graph.prefix:
-                continue
-            paths += [
-                -_rule(program, key).remaining
-                for key in _Explainer(view, self.definition, task, self.now).ready_steps()
-            ]
-            work += _work_left(program, task)
-            for key, step in task.steps.items():
-                if step.state == "running" and step.size < 0 and step.started is not None:
-                    rule = _rule(program, key)
-                    running.append((self.now - step.started, rule.work, -rule.remaining))
-        return urgent_path(max(paths), running, work, view.workers)
-
-    def ready_steps(self) -> Iterator[str]:
-        """The task's steps that are ready and may start as soon as a worker is free."""
-        for name, agent in self.agents.items():
-            if agent.spare or not agent.does.holds_worker:
-                continue
-            step = self._step(name)
-            if step is not None and step.size >= 0:
-                for number in range(step.size):
-                    item = self._step(f"{name}[{number}]")
-                    if item is None or (item.state == "ready" and not self._held_back(item)):
-                        yield f"{name}[{number}]"
-            elif (
-                (step is None or step.state in ("waiting", "ready"))
-                and not (step and self._held_back(step))
-                and self._since(name, step, agent) is not None
-            ):
-                yield name
-
-    def _retries_in(self, step: StepView) -> float:
-        """Seconds of its backoff that are left; 0 without one."""
-        return max(0.0, step.until - self.now) if step.until is not None else 0.0
-
-    def _held_back(self, step: StepView) -> bool:
-        return self._retries_in(step) > 0 or bool(step.reason)
-
-    def _ages(self) -> dict[str, int]:
-        ages = {task: age for age, task in enumerate(self.view.open)}
-        hurried = (m.task for m in self.view.timeline if m.kind == "hurried" and m.task in ages)
-        return {**ages, **{task: -number for number, task in enumerate(hurried, 1)}}
-
-    # Reading the view
-
-    def _step(self, key: str) -> StepView | None:
-        return self.task.steps.get(key)
-
-    def _state(self, need: str) -> str:
-        step = self._step(need)
-        return step.state if step is not None else "waiting"
-
-    def _spare(self, name: str) -> bool:
-        agent = self.agents.get(name)
-        return agent is not None and agent.spare
-
     def _needs_of(self, key: str) -> tuple[str, ...]:
-        agent = self.agents.get(key.partition("[")[0])
+        agent = self.steps.agents.get(key.partition("[")[0])
         return agent.needs if agent else ()
-
-    def _limit(self, key: str, setting: str, declared: Data) -> Data:
-        """A limit as it is now."""
-        return self.view.limits.get(f"agents.{key.partition('[')[0]}.{setting}", declared)
-
-
-def _goal(agent: Agent, due: int) -> int:
-    """How many arrivals make the join go at once, as far as there are any to come."""
-    return min(due, goal_of(agent.join, due))
 
 
 def _about(fault: Fault) -> str:
@@ -519,20 +303,3 @@ def _more(text: str, known: str) -> str:
     if text.startswith(known + ", "):
         return f" {text.removeprefix(known + ', ')}"
     return f": {text}" if text and text != known else ""
-
-
-def _rule(program: Program, key: str) -> Rule:
-    return program.rules[program.index[key.partition("[")[0]]]
-
-
-def _work_left(program: Program, task: TaskView) -> float:
-    """The seconds for which the steps of a task that have not ended will hold workers."""
-    left = 0.0
-    for rule in program.rules:
-        step = task.steps.get(rule.name)
-        if step is not None and step.size >= 0:
-            items = [task.steps.get(f"{rule.name}[{number}]") for number in range(step.size)]
-            left += rule.work * sum(item is None or item.state not in ENDED for item in items)
-        elif step is None or step.state not in ENDED:
-            left += rule.work
-    return left

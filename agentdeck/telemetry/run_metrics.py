@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from agentdeck.insight.limits import limits, windows
-from agentdeck.insight.why import ready_counts
+from agentdeck.insight.ready_steps import ready_counts
 from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
 from agentdeck.store.reservations import in_use

@@ -7,10 +7,10 @@ import pytest
 from agentdeck.insight.forecast import forecast, without_items
 from agentdeck.insight.limits import Limit, limits
 from agentdeck.insight.plan import plan
-from agentdeck.insight.resources import resources
+from agentdeck.insight.resources import resource_waits, resources
 from agentdeck.insight.summary import summary
 from agentdeck.insight.what_if import predict_change, snapshot_run
-from agentdeck.insight.why import explain, resource_waits
+from agentdeck.insight.why import explain
 from agentdeck.scheduler import events as ev
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.loader import loads

@@ -6,7 +6,8 @@ from heapq import heappop, heappush
 from random import Random
 
 from agentdeck.agents.simulate import Simulate
-from agentdeck.insight.why import explain, ready_counts
+from agentdeck.insight.ready_steps import ready_counts
+from agentdeck.insight.why import explain
 from agentdeck.scheduler import actions as act
 from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.horizon import urgent_path

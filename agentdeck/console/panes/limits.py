@@ -18,7 +18,7 @@ from agentdeck.console.table_model import Column, TableRows
 from agentdeck.console.throttle import Throttle
 from agentdeck.insight.formatting import count, dollars, seconds
 from agentdeck.insight.limits import RATES, Limit, limits, number
-from agentdeck.insight.why import resource_waits
+from agentdeck.insight.resources import resource_waits
 from agentdeck.limits.provider_limits import SPACED, is_resource, range_of
 from agentdeck.terminal_text import clean
 from agentdeck.views.run_view import RunView
