@@ -149,7 +149,6 @@ class RunMemory:
         )
 
     @property
-    def newest(self) -> TaskResult | None:
+    def newest(self) -> TaskOutcome | None:
         """The task that ended last; where none has ended, the one that is open."""
-        newest = self._kept[-1] if self._kept else next(iter(self._outcomes.open.values()), None)
-        return None if newest is None else task_result(newest)
+        return self._kept[-1] if self._kept else next(iter(self._outcomes.open.values()), None)

@@ -92,11 +92,10 @@ async def tasks_in_order(db: Path, run: str) -> AsyncIterator[TaskResult]:
                 yield task_result(outcome)
 
 
-async def task_of(db: Path, run: str, task: str) -> TaskResult | None:
+async def task_of(db: Path, run: str, task: str) -> TaskOutcome | None:
     """One task as it is now; None where it was not opened."""
     async with AsyncReader(db) as store:
-        outcome = await store.read(task_outcome, run, task)
-    return None if outcome is None else task_result(outcome)
+        return await store.read(task_outcome, run, task)
 
 
 async def result_at_end(db: Path, run: str) -> Result:
@@ -110,4 +109,4 @@ async def result_at_end(db: Path, run: str) -> Result:
 def _result(reader: Reader, run: str) -> Result:
     row, definition, view = load_run(reader, run)
     outcome = task_outcome(reader, run, "1") if has_one_task(view) else None
-    return run_result(view, definition, row.state, None if outcome is None else task_result(outcome))
+    return run_result(view, definition, row.state, outcome)

@@ -22,7 +22,7 @@ from agentdeck.insight.step import recorded_story
 from agentdeck.insight.summary import summary
 from agentdeck.operations.letters import letter_document
 from agentdeck.operations.recorded_run import STATES, load_run
-from agentdeck.operations.results import log_line, run_status
+from agentdeck.operations.results import log_line, run_status, task_result
 from agentdeck.operations.settings import database
 from agentdeck.operations.step_page import step_document
 from agentdeck.store.async_reader import AsyncReader
@@ -139,7 +139,7 @@ class Store:
         found = await task_of(self.path, row.run, str(task))
         if found is None:
             raise UsageError(f"{row.run} has no task {task}; its tasks are numbered from 1")
-        return found
+        return task_result(found)
 
     @checked()
     async def steps(self, run: str = "last", task: int | str = "1") -> dict[str, StepResult]:

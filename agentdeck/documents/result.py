@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Literal
+from functools import cached_property
+from typing import Any, Literal, Self
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, computed_field, model_validator
 
 from agentdeck.documents.document import Document, Json
 from agentdeck.errors import UsageError
@@ -45,18 +46,53 @@ class TaskResult(Document):
     steps: dict[str, StepResult]
 
 
+class Details(Document):
+    """The parts of a result that take as long to make as the workflow is large."""
+
+    steps: dict[str, StepResult] = Field(description="By agent.")
+    summary: dict[str, Json] = Field(description="What `agentdeck run --json` prints.")
+
+
 class Result(Document):
-    """What a run gave."""
+    """What a run gave. Its steps and its summary are made when they are first read."""
 
     run: str
     workflow: str
     state: str = Field(description="done, failed, cancelled; drained or interrupted: it can be resumed.")
     output: Json = Field(default=None, description="The output of its task, where the run has one task.")
     error: StepFault | None = Field(default=None, description="Why it failed, or the first task that failed.")
-    steps: dict[str, StepResult] = Field(repr=False, description="By agent.")
-    summary: dict[str, Json] = Field(repr=False, description="What `agentdeck run --json` prints.")
 
+    _make_details: Callable[[], Details] = PrivateAttr()
     _tasks: Callable[[], AsyncIterator[TaskResult]] | None = PrivateAttr(default=None)
+
+    @computed_field(repr=False, description=Details.model_fields["steps"].description)  # type: ignore[prop-decorator]
+    @cached_property
+    def steps(self) -> dict[str, StepResult]:
+        return self._details.steps
+
+    @computed_field(repr=False, description=Details.model_fields["summary"].description)  # type: ignore[prop-decorator]
+    @cached_property
+    def summary(self) -> dict[str, Json]:
+        return self._details.summary
+
+    @cached_property
+    def _details(self) -> Details:
+        return self._make_details()
+
+    def with_details(self, make: Callable[[], Details]) -> Self:
+        """This result, whose steps and summary `make` gives."""
+        self._make_details = make
+        return self
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _read(cls, data: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
+        """Read a result that was written: with its steps and its summary."""
+        if not isinstance(data, dict):
+            return read(data)
+        values = dict(data)
+        details = Details.model_validate({key: values.pop(key) for key in Details.model_fields if key in values})
+        return read(values).with_details(lambda: details)
 
     async def tasks(self) -> AsyncIterator[TaskResult]:
         """The result of each task of the run, in their order: `async for task in result.tasks()`.

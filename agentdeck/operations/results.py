@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from agentdeck.documents.document import plain
-from agentdeck.documents.result import Result, StepFault, StepResult, TaskResult
+from agentdeck.documents.result import Details, Result, StepFault, StepResult, TaskResult
 from agentdeck.documents.run import AgentSummary, RunStatus, TaskCounts
 from agentdeck.documents.step import LogLine
 from agentdeck.insight.summary import summary
@@ -49,15 +51,19 @@ def log_line(run: str, line: ReadLine) -> LogLine:
 
 def task_result(outcome: TaskOutcome) -> TaskResult:
     """The result of a task, with its steps."""
+    return TaskResult.of(outcome, error=_error(outcome), steps=_steps(outcome))
+
+
+def _error(outcome: TaskOutcome) -> StepFault | None:
     cause = outcome.cause
-    error = None
-    if cause is not None:
-        fault = cause.fault
-        message = fault.message.removeprefix(f"{cause.step}: ")
-        error = StepFault.of(fault, step=cause.step, agent=cause.agent, message=message)
-    return TaskResult.of(
-        outcome, error=error, steps={name: _step(name, step) for name, step in outcome.steps.items()}
-    )
+    if cause is None:
+        return None
+    message = cause.fault.message.removeprefix(f"{cause.step}: ")
+    return StepFault.of(cause.fault, step=cause.step, agent=cause.agent, message=message)
+
+
+def _steps(outcome: TaskOutcome) -> dict[str, StepResult]:
+    return {name: _step(name, step) for name, step in outcome.steps.items()}
 
 
 def _step(name: str, step: StepOutcome) -> StepResult:
@@ -65,23 +71,22 @@ def _step(name: str, step: StepOutcome) -> StepResult:
     return StepResult.of(step, error=error)
 
 
-def run_result(view: RunView, definition: Definition, state: str, only: TaskResult | None) -> Result:
+def run_result(view: RunView, definition: Definition, state: str, only: TaskOutcome | None) -> Result:
     """The result of a run. `only` is its task, where it has one."""
-    document = summary(view, definition)
-    agents = {name: document.agents[name] for name in definition.agents}
-    if only is not None:
-        steps = {name: only.steps.get(name) or _of_agent(agent) for name, agent in agents.items()}
-    else:
-        steps = {name: _of_agent(agent) for name, agent in agents.items()}
     return Result.model_construct(
         run=view.run,
         workflow=definition.name,
         state=state,
-        output=document.output,
-        error=only.error if only is not None else _first_error(view),
-        steps=steps,
-        summary=plain(document),
-    )
+        output=view.output if has_one_task(view) else None,
+        error=_error(only) if only is not None else _first_error(view),
+    ).with_details(partial(_details, view, definition, only))
+
+
+def _details(view: RunView, definition: Definition, only: TaskOutcome | None) -> Details:
+    document = summary(view, definition)
+    found = {} if only is None else _steps(only)
+    steps = {name: found.get(name) or _of_agent(document.agents[name]) for name in definition.agents}
+    return Details.model_construct(steps=steps, summary=plain(document))
 
 
 def has_one_task(view: RunView) -> bool:

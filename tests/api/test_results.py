@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from agentdeck import Permanent, Result, RunFailed, TaskResult, UsageError, Workflow, open_store
 from agentdeck.store.final_states import final_states
@@ -59,6 +60,8 @@ async def test_a_result_is_written_and_read_as_json(tmp_path: Path) -> None:
     result = await shop({"x"}).run(text="x", db=tmp_path / "runs.db", check=False)
     read = Result.model_validate_json(result.model_dump_json())
     assert read.model_dump() == result.model_dump()
+    with pytest.raises(ValidationError, match="summary\n  Field required"):
+        Result.model_validate({key: value for key, value in result.model_dump().items() if key != "summary"})
     with pytest.raises(UsageError, match=f"this result of {result.run} has no tasks"):
         await tasks_of(read)
 
