@@ -1,4 +1,4 @@
-"""Shell completion of arguments: runs of the store, agents of a run, workflows, schemas."""
+"""Shell completion of arguments: runs of the store, agents of a run, workflows, places, schemas."""
 
 from __future__ import annotations
 
@@ -47,6 +47,19 @@ def schemas(_: click.Context, __: click.Parameter, incomplete: str) -> list[Comp
     from agentdeck.documents.registry import NAMES
 
     return _items(dict.fromkeys(NAMES), incomplete)
+
+
+def places(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The places of the deck, with their types."""
+    from pathlib import Path
+
+    from agentdeck.errors import AgentdeckError
+    from agentdeck.workflow.deck import LOCAL, deck_for
+
+    found = {}
+    with contextlib.suppress(AgentdeckError, OSError):
+        found = {place.name: place.type for place in deck_for(ctx.params.get("folder") or Path()).places.values()}
+    return _items({**found, LOCAL: "the engine's own process"}, incomplete)
 
 
 def _items(found: Mapping[str, str | None], incomplete: str) -> list[CompletionItem]:

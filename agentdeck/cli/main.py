@@ -34,8 +34,8 @@ SECTIONS = {
     "Recover": {"resume": "resume", "letters": "letters", "retry": "retry", "fork": "fork"},
     "Maintain": {
         "backup": "maintenance", "prune": "maintenance", "otel": "otel", "metrics": "metrics",
-        "config": "installation", "info": "installation", "plugins": "plugins", "schema": "installation",
-        "completion": "installation",
+        "config": "installation", "info": "installation", "plugins": "plugins", "places": "places",
+        "schema": "installation", "completion": "installation",
     },
 }  # fmt: skip
 MODULES = {verb: module for verbs in SECTIONS.values() for verb, module in verbs.items()}
@@ -58,6 +58,7 @@ HELP = {
     "config": "Show each setting and where it comes from.",
     "info": "Show versions and the paths of the store, the configuration and the deck.",
     "plugins": "List what other packages add, and what does not load.",
+    "places": "Check the places of the deck and list their workers.",
     "schema": "Print the JSON Schema of workflow files.",
     "completion": "Print a shell's completion script.",
 }

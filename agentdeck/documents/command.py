@@ -226,6 +226,39 @@ class Plugins(Document):
     plugins: list[Plugin]
 
 
+class WorkerState(Document):
+    """A worker of a place: a process of a cluster, or an interpreter of this machine."""
+
+    name: str
+    threads: int | None
+    load: float | None = Field(description="Of the processor, in percent of all its cores.")
+    memory: int | None = Field(description="Bytes in use.")
+    python: str
+    agentdeck: str
+    version: str = Field(description="Of the cluster's software; empty elsewhere.")
+    latency: float | None = Field(description="Seconds from a question to its answer.")
+    problem: str = Field(description="Why it cannot be used; empty where it can.")
+
+
+class PlaceState(Document):
+    """A place of the deck, or `local`."""
+
+    name: str
+    type: str
+    slots: int | None
+    ok: bool
+    problem: str = Field(description="Why it cannot be used; empty where it can.")
+    workers: list[WorkerState]
+
+
+class PlaceStates(Document):
+    """The places of a deck."""
+
+    ok: bool = Field(description="Whether all of them can be used.")
+    deck: str | None
+    places: list[PlaceState]
+
+
 class Setting(Document):
     """The value of a setting and its origin: flag, env, project, user or default."""
 

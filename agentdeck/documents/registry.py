@@ -33,6 +33,7 @@ MODELS = {
     "config": ("command", "Config"),
     "info": ("command", "Info"),
     "plugins": ("command", "Plugins"),
+    "places": ("command", "PlaceStates"),
     "pruned": ("command", "Pruned"),
     "prune-preview": ("command", "PrunePreview"),
     "spans-sent": ("command", "SpansSent"),

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import platform
+import sys
+
+from agentdeck import __version__
 from agentdeck.agents.secret_masking import runner
 from agentdeck.agents.verb import Verb, WorkflowContext
 from agentdeck.places.place import Place
+from agentdeck.places.report import PlaceReport, WorkerReport
+from agentdeck.processes.children import Children
 from agentdeck.workflow.model import Agent
 
 
@@ -14,3 +20,7 @@ class LocalPlace(Place):
 
     def prepare(self, agent: Agent, context: WorkflowContext) -> Verb:
         return runner(agent, context)
+
+    async def report(self, children: Children) -> PlaceReport:
+        here = WorkerReport(sys.executable, python=platform.python_version(), agentdeck=__version__)
+        return PlaceReport((here,))

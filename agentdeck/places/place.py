@@ -14,7 +14,9 @@ from typing import Any
 from agentdeck import plugins
 from agentdeck.agents.verb import Verb, WorkflowContext
 from agentdeck.errors import StepError, described
+from agentdeck.places.report import PlaceReport
 from agentdeck.plugins import PLUGIN_ERRORS, Loaded, PluginError
+from agentdeck.processes.children import Children
 from agentdeck.providers.provider import Closer
 from agentdeck.workflow.deck import LOCAL, Deck, DeckPlace
 from agentdeck.workflow.model import Agent
@@ -41,6 +43,11 @@ class Place(DeckPlaceType, ABC):
 
         Raises StepError of kind `setup` where the agent cannot run here. It is called on the event loop, once
         per agent, before the first attempt."""
+
+    async def report(self, children: Children) -> PlaceReport:
+        """Its workers now, and whether it can be used, for `agentdeck places`: the place is used for nothing
+        else, and then closed. What it starts is one of `children`."""
+        return PlaceReport()
 
     async def close(self) -> None:
         """The run is over: no attempt is under way any more."""

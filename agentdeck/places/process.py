@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio.to_thread
+
+from agentdeck import __version__
 from agentdeck.agents.secret_masking import masked
 from agentdeck.agents.verb import Verb, WorkflowContext
 from agentdeck.errors import StepError
 from agentdeck.places.child_pool import ChildPool
+from agentdeck.places.child_process import ChildCall
 from agentdeck.places.place import Place
 from agentdeck.places.remote_verb import RemoteVerb
+from agentdeck.places.report import PlaceReport, WorkerReport
+from agentdeck.processes.children import Children
 from agentdeck.workflow.agent_kind import kind_of
 from agentdeck.workflow.deck import DeckPlace
 from agentdeck.workflow.model import Agent
@@ -31,6 +39,8 @@ USUAL = (
 )
 #: Seconds in which an interpreter has to tell its version.
 PROBE = 10.0
+#: Questions to a process that reports: the shortest answer counts.
+QUESTIONS = 4
 _VERSION = "import sys; print('python', *sys.version_info[:2])"
 
 
@@ -69,6 +79,18 @@ class ProcessPlace(Place):
             self._pool = ChildPool(config.name, [self._python], self._environment, cwd, context.children)
         return masked(RemoteVerb(kind.target(agent), context, self._pool), context)
 
+    async def report(self, children: Children) -> PlaceReport:
+        for _, problem, fix in await anyio.to_thread.run_sync(list, self.faults(self.config)):
+            return PlaceReport(problem=f"{problem}; {fix}" if fix else problem)
+        self._pool = ChildPool(self.config.name, [self._python], self._environment, self._cwd, children)
+        try:
+            answers = [await _Question(number).ask(self._pool) for number in range(QUESTIONS)]
+        except StepError as error:
+            return PlaceReport(problem=str(error))
+        python, latency = answers[0][0], min(seconds for _, seconds in answers[1:])  # the first one starts it
+        worker = WorkerReport(self._python, python=python, agentdeck=__version__, latency=latency)
+        return PlaceReport((worker,))
+
     def _environment(self) -> dict[str, str]:
         found = {name: os.environ[name] for name in (*USUAL, *self._names) if name in os.environ}
         return found | {name: value for name, value in os.environ.items() if name.startswith("LC_")}
@@ -76,6 +98,30 @@ class ProcessPlace(Place):
     async def close(self) -> None:
         if self._pool is not None:
             await self._pool.close()
+
+
+class _Question(ChildCall):
+    """Has a child find something that every Python has."""
+
+    target = "builtins:len"
+    lost = ""
+
+    async def ask(self, pool: ChildPool) -> tuple[str, float]:
+        """The version of the child's Python, and the seconds to its answer. Raises StepError."""
+        asked = time.monotonic()
+        message = {
+            "do": "prepare", "id": self.number, "target": self.target, "folder": "/", "attempt": ["", "", "", 0],
+            "deadline": None, "scope": {"needs": {}}, "env": {},
+        }  # fmt: skip
+        await pool.begin(self, self.target, True, json.dumps(message))
+        await self.ended.wait()
+        if self.lost or self.child is None:
+            raise StepError("setup", self.lost)
+        return self.child.python, time.monotonic() - asked
+
+    def take(self, kind: str, line: bytes) -> None:
+        if kind == "lost":
+            self.lost = json.loads(line)[2]
 
 
 def interpreter(config: DeckPlace) -> str:

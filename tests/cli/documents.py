@@ -14,7 +14,7 @@ PRINTED = {
     "runs": "runs", "events": "event", "watch": "event", "logs": "log", "letters": "letters", "limits": "limits",
     "budget": "budget", "why": "why", "step": "step", "plan": "plan", "check": "check", "diff": "diff",
     "config": "config", "info": "info", "plugins": "plugins", "prune": "pruned", "results": "result",
-    "otel": "spans-sent",
+    "otel": "spans-sent", "places": "places",
 }  # fmt: skip
 LETTERS = {"show": "letter", "export": "letter", "retry": "summary"}
 NO_FLAG = (["letters", "export"], ["results"])  # these print JSON without --json
