@@ -11,6 +11,7 @@ PHOENIX := .venv/phoenix
 CODERS := .venv/coders
 GATEWAY := .venv/gateway
 APART := .venv/crewai .venv/semantic-kernel
+AIRFLOW := .venv/airflow
 # The compiled wheel as it is published, and one for `make check`, whose C code is compiled in a fraction of the time.
 WHEEL := .venv/wheel-O3
 QUICK := .venv/wheel-O0
@@ -31,7 +32,7 @@ BRANCHES := -p tests.branch_coverage --measure="$(COVERED)"
 # The tests start hundreds of processes: compiled once, not by each of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-live test-cli test-gateway test-frameworks check compiled wheel bench screenshots soak docs coverage clean test-all
+.PHONY: run test test-live test-cli test-gateway test-frameworks test-airflow check compiled wheel bench screenshots soak docs coverage clean test-all
 
 run: $(READY)  ## the console on a thousand orders that already run; headless where there is no terminal
 	$(BIN)/agentdeck demo
@@ -53,6 +54,9 @@ test-gateway: $(READY) $(GATEWAY)/.ready .venv/crewai/.ready  ## the SDKs of Ope
 
 test-frameworks: $(READY) $(addsuffix /.ready,$(APART))  ## CrewAI and Semantic Kernel, each in an interpreter of its own
 	$(BIN)/pytest -m live tests/agents/frameworks
+
+test-airflow: $(READY) $(AIRFLOW)/.ready  ## Airflow itself, in an interpreter of its own and without a network
+	$(BIN)/pytest -m live tests/airflow
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -129,6 +133,11 @@ $(CODERS)/.ready: | $(READY)  # 800 MB
 $(addsuffix /.ready,$(APART)): %/.ready: | $(READY)  # apart: older pydantic and mcp; 820 MB and 410 MB
 	$(APART_PYTHON) -m venv $*
 	$*/bin/python -m pip install --quiet --disable-pip-version-check '$(notdir $*)>=$(if $(findstring crewai,$*),1.15,1.45),<2'
+	touch $@
+
+$(AIRFLOW)/.ready: | $(READY)  # apart: 130 packages, 200 MB
+	$(PYTHON) -m venv $(AIRFLOW)
+	$(AIRFLOW)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[airflow]' 'apache-airflow>=3.3,<3.4'
 	touch $@
 
 $(DOCS): $(READY)

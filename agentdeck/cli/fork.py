@@ -70,4 +70,4 @@ def fork(
     say(f"{made.run} reuses {plural(made.shared, 'result')} of {row.run}")
     with open_store(db) as reader:
         new = reader.run(made.run)
-    return conclude(resume_here(new, ExecutionOptions(db, yes, wait, as_json, by, out)), as_json)
+    return conclude(resume_here(new, ExecutionOptions(db, yes, wait, as_json=as_json, by=by, out=out)), as_json)

@@ -79,6 +79,12 @@ def wait_option(function: F) -> F:
     return click.option("--wait", is_flag=True, help=about)(function)
 
 
+def wait_answers_option(function: F) -> F:
+    """`--wait-answers`."""
+    about = "Wait for answers to what the run asks, and stop where it needs an operator for anything else."
+    return click.option("--wait-answers", is_flag=True, help=about)(function)
+
+
 def execution_options(function: F) -> F:
     """`--wait`, `--out` and `--folder`: how a recorded run is executed in this process."""
     return wait_option(out_option(folder_option(function)))

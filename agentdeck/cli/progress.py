@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -76,6 +77,13 @@ def ending(view: RunView, state: str) -> str:
     return f"{view.run} {state} in {seconds(view.seconds)}: {task_counts(view.tasks)}, {marks}"
 
 
+def dead_letters(view: RunView) -> str:
+    """The line on the dead letters of a run, with the command that shows them; empty where it has none."""
+    if not view.letters:
+        return ""
+    return f"{plural(view.letters, 'dead letter')}; show and retry them with: agentdeck letters {view.run}"
+
+
 def approval_pending(run: str, definition: Definition, asked: ev.Noted) -> str:
     """A line on a step that asks for approval, with the command that answers it. The command names the fields of
     an answer, except those of a sub-workflow's step, whose definition is not at hand."""
@@ -106,12 +114,24 @@ def announcement(run: str, definition: Definition, event: ev.Event, places: Inne
     return ""
 
 
+def _to_stderr(text: str) -> None:
+    click.echo(tidy(text), err=True)
+
+
 class PlainNarrator:
-    """Prints lines: the start, failures, every tenth of the tasks, pending approvals, changed limits, the end."""
+    """Says in lines, on stderr unless `say` takes them: the start, failures, every tenth of the tasks, pending
+    approvals, changed limits, the end."""
 
     title = "the progress on stderr"  # as an observer
 
-    def __init__(self, definition: Definition, total: int | None, resumed: RunView | None) -> None:
+    def __init__(
+        self,
+        definition: Definition,
+        total: int | None,
+        resumed: RunView | None = None,
+        say: Callable[[str], None] = _to_stderr,
+    ) -> None:
+        self.say = say
         self.definition = definition
         self.total = total
         self.run = resumed.run if resumed else ""
@@ -124,13 +144,12 @@ class PlainNarrator:
         open_ = resumed.open.items() if resumed else ()
         self.tasks = {name for name, task in open_ if task.parent is None}
 
-    def say(self, text: str) -> None:
-        click.echo(tidy(text), err=True)
-
     def observe(self, batch: EventBatch) -> None:
         for event in batch.events:
             if type(event) not in UNREPORTED:
                 self._report(event)
+            elif type(event) is ev.StepStarted:
+                self.begun = True
 
     def close(self) -> None:
         """Nothing to release."""

@@ -10,7 +10,7 @@ import click
 from agentdeck.cli import complete
 from agentdeck.cli.commands import send
 from agentdeck.cli.error_output import FAILED, say
-from agentdeck.cli.options import by_option, db_option, execution_options, json_option
+from agentdeck.cli.options import by_option, db_option, execution_options, json_option, wait_answers_option
 from agentdeck.errors import UsageError
 from agentdeck.operations.author import author
 from agentdeck.operations.commands import unpause
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @db_option
 @click.option("--yes", is_flag=True, help="Approve every step that asks for approval.")
 @execution_options
+@wait_answers_option
 @click.option(
     "--accept-changes", is_flag=True, help="Continue with the current modules and images, although they changed."
 )
@@ -39,6 +40,7 @@ def resume(
     db: str | None,
     yes: bool,
     wait: bool,
+    wait_answers: bool,
     out: str | None,
     folder: Path | None,
     accept_changes: bool,
@@ -67,7 +69,7 @@ def resume(
         raise click.UsageError("--out takes the tasks of one run; leave out --all")
     if everyone and folder is not None:
         raise click.UsageError("--folder belongs to one run; leave out --all")
-    options = ExecutionOptions(db, yes, wait, as_json, by, out)
+    options = ExecutionOptions(db, yes, wait, wait_answers, as_json, by, out)
     with open_store(db) as reader:
         if run is not None:
             row = relocated(reader, run, folder, author(options.by))

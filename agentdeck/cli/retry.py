@@ -11,7 +11,14 @@ import click
 from agentdeck.cli import complete
 from agentdeck.cli.commands import report
 from agentdeck.cli.error_output import say
-from agentdeck.cli.options import by_option, db_option, execution_options, json_option, run_argument
+from agentdeck.cli.options import (
+    by_option,
+    db_option,
+    execution_options,
+    json_option,
+    run_argument,
+    wait_answers_option,
+)
 from agentdeck.cli.text_tables import table
 from agentdeck.insight.formatting import plural
 from agentdeck.operations import commands
@@ -42,6 +49,7 @@ if TYPE_CHECKING:
 @click.option("--yes", is_flag=True, help="Start without asking.")
 @by_option
 @execution_options
+@wait_answers_option
 @db_option
 @json_option("Print the summary as one JSON object at the end.")
 def retry(
@@ -54,6 +62,7 @@ def retry(
     yes: bool,
     by: str,
     wait: bool,
+    wait_answers: bool,
     out: str | None,
     folder: Path | None,
     db: str | None,
@@ -92,7 +101,9 @@ def retry(
         return 0
     if not yes and sys.stdin.isatty() and not click.confirm("Go?", err=True):
         return 1
-    return execute(plan, ExecutionOptions(db, wait=wait, as_json=as_json, by=by, out=out))
+    return execute(
+        plan, ExecutionOptions(db, wait=wait, wait_answers=wait_answers, as_json=as_json, by=by, out=out)
+    )
 
 
 def show_plan(plan: RetryPlan) -> None:

@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from agentdeck.cli.options import db_option, has_operator, json_option, out_option, wait_option
+from agentdeck.cli.options import (
+    db_option,
+    has_operator,
+    json_option,
+    out_option,
+    wait_answers_option,
+    wait_option,
+)
 
 
 @click.command()
@@ -18,6 +25,13 @@ from agentdeck.cli.options import db_option, has_operator, json_option, out_opti
     multiple=True,
     metavar="KEY=VALUE",
     help="An input of the workflow; @file reads a file.",
+)
+@click.option(
+    "--inputs",
+    "inputs_file",
+    metavar="FILE",
+    type=click.Path(),
+    help="A JSON file with inputs, as one object; -i overrides them.",
 )
 @click.option(
     "--tasks",
@@ -34,10 +48,11 @@ from agentdeck.cli.options import db_option, has_operator, json_option, out_opti
 @click.option("--skip-bad", is_flag=True, help="Leave out task lines that cannot be read.")
 @click.option("--yes", is_flag=True, help="Approve every step that asks for approval.")
 @wait_option
+@wait_answers_option
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="A word by which to find the run later.")
 @click.option("--run-id", "run", default="", hidden=True)  # the console needs the id before the run has begun
 @json_option("Print the summary as one JSON object at the end.")
-def run(wait: bool, as_json: bool, **given: Any) -> int:
+def run(wait: bool, wait_answers: bool, as_json: bool, **given: Any) -> int:
     """Run a workflow and wait until it ends.
 
     stdout has the result: the output of a single task, or the summary with --json. Progress goes to stderr.
@@ -58,12 +73,12 @@ def run(wait: bool, as_json: bool, **given: Any) -> int:
     from agentdeck.operations.launch import RunOptions, prepare_launch
 
     own_stdout()
-    options = RunOptions(**given, wait=wait or has_operator())
+    options = RunOptions(**given, wait=wait or (has_operator() and not wait_answers))
     prepared = prepare_launch(options, say_with_details, _warn)
 
     from agentdeck.cli.run_session import launch_here
 
-    return launch_here(prepared, options.out, as_json)
+    return launch_here(prepared, options.out, as_json, answered=wait_answers)
 
 
 def _warn(warning: str) -> None:

@@ -15,14 +15,13 @@ from types import FrameType
 from agentdeck.agents.loop_interrupt import break_into, interruptible
 from agentdeck.cli.error_output import DONE, FAILED, INTERRUPTED, UNUSABLE, say, say_with_details
 from agentdeck.cli.options import has_operator
-from agentdeck.cli.progress import Narrator, narrator
+from agentdeck.cli.progress import Narrator, dead_letters, narrator
 from agentdeck.cli.run_process import leave_now, new_runner, own_stdout, run_to_end
 from agentdeck.engine.launch import Outcome, Watch, run
 from agentdeck.engine.reopened_steps import ReopenRequest
 from agentdeck.engine.run_control import RunControl
 from agentdeck.engine.stalled import StallCause
 from agentdeck.errors import UsageError
-from agentdeck.insight.formatting import plural
 from agentdeck.operations.author import author
 from agentdeck.operations.launch import PreparedLaunch
 from agentdeck.operations.out_file import OutFile
@@ -36,11 +35,12 @@ from agentdeck.workflow.model import Definition
 @dataclass(frozen=True, slots=True)
 class ExecutionOptions:
     """Options of the verbs that resume a run in this process. Without `wait`, and without a terminal, the run
-    stops when it cannot continue until an operator acts."""
+    stops when it cannot continue until an operator acts; with `wait_answers`, it waits for answers alone."""
 
     db: str | None
     yes: bool = False
     wait: bool = False
+    wait_answers: bool = False
     as_json: bool = False
     by: str = ""
     out: str | None = None
@@ -55,14 +55,14 @@ class Finished:
     out: OutFile
 
 
-def launch_here(prepared: PreparedLaunch, out: str | None, as_json: bool) -> int:
-    """Execute a new run until it ends; returns the exit code."""
+def launch_here(prepared: PreparedLaunch, out: str | None, as_json: bool, *, answered: bool = False) -> int:
+    """Execute a new run until it ends; returns the exit code. `answered`: somebody answers what it asks."""
     launch = prepared.launch
     assert launch.db is not None
     file = OutFile(out, launch.db, say)
     file.start_new()
     narration = narrator(launch.definition, prepared.total)
-    outcome = _execute(lambda watch: run(launch, watch), narration, file)
+    outcome = _execute(lambda watch: run(launch, watch), narration, file, answered=answered)
     return conclude(Finished(outcome, launch.definition, file), as_json)
 
 
@@ -78,7 +78,7 @@ def resume_here(
         author(options.by),
         say_with_details,
         yes=options.yes,
-        wait=options.wait or has_operator(),
+        wait=options.wait or (has_operator() and not options.wait_answers),
         accept_changes=accept_changes,
         reopened=reopened,
     )
@@ -87,7 +87,7 @@ def resume_here(
     file = OutFile(options.out, db, say)
     file.continue_run(row.run, reopened.roots if reopened is not None else ())
     narration = narrator(prepared.definition, prepared.total, resumed=prepared.view)
-    outcome = _execute(prepared.execute, narration, file, resumed=True)
+    outcome = _execute(prepared.execute, narration, file, resumed=True, answered=options.wait_answers)
     if outcome.state != "drained":
         remove_stdin_copy(row.source.get("tasks"), db)
     return Finished(outcome, prepared.definition, file)
@@ -103,7 +103,12 @@ def refuse_out(row: RunRow, options: ExecutionOptions) -> None:
 
 
 def _execute(
-    start: Callable[[Watch], Awaitable[Outcome]], narration: Narrator, out: OutFile, *, resumed: bool = False
+    start: Callable[[Watch], Awaitable[Outcome]],
+    narration: Narrator,
+    out: OutFile,
+    *,
+    resumed: bool = False,
+    answered: bool = False,
 ) -> Outcome:
     """Execute a run in this process until it ends. SIGINT or SIGTERM drains it, a second SIGINT cancels it, a
     third one ends the process."""
@@ -119,6 +124,7 @@ def _execute(
                 control,
                 narration.say,
                 lambda run, causes: _report_stall(narration, run, causes),
+                (lambda task, step: True) if answered else None,
             )
             outcome = run_to_end(runner, _main(start, watch, _Interrupts(control, narration)))
         except UsageError as error:  # a bad line in the middle of the tasks
@@ -152,8 +158,8 @@ def _report_remainder(narration: Narrator, outcome: Outcome) -> None:
     run = outcome.run
     if outcome.state == "drained" and not outcome.causes:
         narration.say(f"drained; to continue: agentdeck resume {run}")
-    if letters := outcome.view.letters:
-        narration.say(f"{plural(letters, 'dead letter')}; show and retry them with: agentdeck letters {run}")
+    if letters := dead_letters(outcome.view):
+        narration.say(letters)
 
 
 async def _main(start: Callable[[Watch], Awaitable[Outcome]], watch: Watch, interrupts: _Interrupts) -> Outcome:

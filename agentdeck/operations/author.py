@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from agentdeck.scheduler.events import Author
 
-#: Environment variable that the console sets for its engine processes: their tool is the console.
+#: Environment variable that the console, or the operator for Airflow, sets for its engine processes: their tool.
 TOOL = "AGENTDECK_TOOL"
 
 
@@ -23,8 +23,8 @@ _tool = "cli"
 
 
 def started_from() -> str:
-    """`console` in an engine process that the console started, else `cli`. The variable is removed, so that
-    programs which command agents start do not inherit it."""
+    """`console` or `airflow` in an engine process that one of these started, else `cli`. The variable is removed,
+    so that programs which command agents start do not inherit it."""
     global _tool
     _tool = os.environ.pop(TOOL, _tool)
     return _tool

@@ -1,7 +1,8 @@
-"""Engine processes beside the console: `agentdeck run`, `retry` or `resume` in a process of its own.
+"""Engine processes beside the console or a worker of Airflow: `agentdeck run`, `retry` or `resume` in a process
+of its own.
 
-The process has its own session and no terminal: it outlives the console, and nothing that it or its children
-print reaches the screen.
+The process has its own session and no terminal: it outlives the one that started it, and nothing that it or its
+children print reaches a screen.
 """
 
 from __future__ import annotations
@@ -37,9 +38,17 @@ class LaunchRequest:
 
 class EngineProcess:
     """A process that executes the verb in `arguments` for the run `run`, since `started` (time of day). Its
-    stderr goes into a temporary file, which explains an end before the run's row exists."""
+    stderr goes into a temporary file, which explains an end before the run's row exists. Decisions that it
+    records name the `tool` that started it. `env` are more variables, `folder` is its working folder."""
 
-    def __init__(self, run: str, arguments: Sequence[str]) -> None:
+    def __init__(
+        self,
+        run: str,
+        arguments: Sequence[str],
+        tool: str = "console",
+        env: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> None:
         self.run, self.verb, self.started = run, arguments[0], time.time()
         self._stderr: IO[bytes] = tempfile.TemporaryFile(prefix="agentdeck-")  # noqa: SIM115
         self._process = subprocess.Popen(
@@ -48,7 +57,8 @@ class EngineProcess:
             stdout=subprocess.DEVNULL,
             stderr=self._stderr,
             start_new_session=True,
-            env={**os.environ, TOOL: "console"},
+            env={**os.environ, **(env or {}), TOOL: tool},
+            cwd=folder,
         )
         # Reap the process as soon as it ends: until then a zombie looks alive to every other process.
         threading.Thread(target=self._process.wait, name=f"agentdeck-wait-{run}", daemon=True).start()
@@ -61,6 +71,10 @@ class EngineProcess:
     def ended(self) -> int | None:
         """The exit code, None while the process runs."""
         return self._process.returncode
+
+    def kill(self) -> None:
+        """End it at once. What it has started ends with it."""
+        self._process.kill()
 
     @property
     def stderr_tail(self) -> str:

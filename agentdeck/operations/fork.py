@@ -55,7 +55,8 @@ CONDUCT = (
 @dataclass(frozen=True, slots=True)
 class Fork:
     """The run to fork, and the agent `start` whose results, and all after them, are not shared; None shares every
-    result that did not fail. `inputs`, `definition` and `source` replace those of the run."""
+    result that did not fail. `inputs`, `definition` and `source` replace those of the run. `name` is the id of
+    the new run, empty for a new one."""
 
     run: str
     start: str | None = None
@@ -63,6 +64,7 @@ class Fork:
     definition: Definition | None = None
     source: Mapping[str, Data] = field(default_factory=dict)
     author: ev.Author | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def fork(db: Path, wanted: Fork) -> ForkResult:
     definition = wanted.definition or origin.definition
     if wanted.start is not None:
         known_agent(definition, wanted.start)
-    name, at = new_run(), time.time()
+    name, at = wanted.name or new_run(), time.time()
     workers = origin.state.workers
     if definition.limits.workers not in (None, origin.definition.limits.workers):
         workers = definition.limits.workers

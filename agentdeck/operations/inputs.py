@@ -12,7 +12,7 @@ from pathlib import Path
 from agentdeck.errors import UsageError
 from agentdeck.workflow.model import Data, Definition, Type
 from agentdeck.workflow.units import duration
-from agentdeck.workflow.wording import article, did_you_mean
+from agentdeck.workflow.wording import article, did_you_mean, fits
 
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
@@ -40,6 +40,31 @@ def inputs_from(pairs: Iterable[str], definition: Definition) -> dict[str, Data]
             found[name] = read(value, spec.type if spec else Type())
         except ValueError as error:
             raise UsageError(f"-i {name}: {error}") from None
+    return found
+
+
+def inputs_in(file: str, definition: Definition) -> dict[str, Data]:
+    """The inputs in a JSON file, which has one object. Text for an input of another type is read as `-i` reads
+    it. Raises UsageError."""
+    try:
+        found = json.loads(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--inputs {file}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--inputs {file}: this is not JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise UsageError(f'--inputs {file}: inputs are an object, such as {{"topic": "stoves"}}')
+    for name, value in found.items():
+        check_name(name, definition)
+        spec = definition.inputs.get(name)
+        if spec is None or value is None:
+            continue
+        try:
+            found[name] = read(value, spec.type) if isinstance(value, str) and spec.type.kind != "any" else value
+        except ValueError as error:
+            raise UsageError(f"the input {name}: {error}") from None
+        if wrong := fits(found[name], spec.type):
+            raise UsageError(f"the input {name} is {wrong}")
     return found
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentdeck.errors import InvalidFile, UsageError
 from agentdeck.operations.author import author
-from agentdeck.operations.inputs import check_complete, inputs_from
+from agentdeck.operations.inputs import check_complete, inputs_from, inputs_in
 from agentdeck.operations.out_file import refuse_input
 from agentdeck.operations.overrides import override
 from agentdeck.operations.program_inputs import plain_inputs, plain_tasks
@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """The options of `agentdeck run`, as text. `run` is the id of the run, empty for a new one; `out` is only
-    checked. Without `wait` the run stops when it cannot continue until an operator acts."""
+    """The options of `agentdeck run`, as text. `inputs_file` is a file of inputs, which `inputs` override. `run`
+    is the id of the run, empty for a new one; `out` is only checked. Without `wait` the run stops when it cannot
+    continue until an operator acts."""
 
     file: str
     inputs: Sequence[str] = ()
+    inputs_file: str | None = None
     tasks: str | None = None
     workers: int | None = None
     settings: Sequence[str] = ()
@@ -62,7 +64,8 @@ def prepare_launch(options: RunOptions, report: Report, warn: Callable[[str], No
         warn(str(warning))
     definition = override(loaded.definition, options.settings)
     folder = definition.folder or path.resolve().parent
-    inputs = inputs_from(options.inputs, definition)
+    inputs = {} if options.inputs_file is None else inputs_in(options.inputs_file, definition)
+    inputs |= inputs_from(options.inputs, definition)
     store = database(options.db)
     source: TaskSpool | PipedTasks | None = None
     total: int | None = 1

@@ -153,8 +153,11 @@ def load_functions(file: Path) -> tuple[Definition, dict[str, Callable[..., Any]
 
 def expected_tasks(row: RunRow, view: RunView) -> int | None:
     """How many tasks the run will have; None while a pipe may still deliver tasks."""
-    if view.tasks.total is not None:
-        return view.tasks.total
+    return view.tasks.total if view.tasks.total is not None else launched_tasks(row)
+
+
+def launched_tasks(row: RunRow) -> int | None:
+    """How many tasks the run was launched with; None where a pipe delivered them."""
     total = row.source.get("total")
     return int(total) if total is not None else None if row.source.get("tasks") else 1
 

@@ -34,8 +34,8 @@ class Usage(NamedTuple):
 
 
 class Author(NamedTuple):
-    """Who gave a command: the user of the operating system, the host, and the tool (`console`, `cli`, `api`).
-    `by` is the name given with `--by`, where several operators share an account."""
+    """Who gave a command: the user of the operating system, the host, and the tool (`console`, `cli`, `api`,
+    `airflow`). `by` is the name given with `--by`, where several operators share an account."""
 
     user: str
     host: str = ""

@@ -186,6 +186,10 @@ class Reader:
             f"no run {name} in {self.path}" + (f"; did you mean {near[0]}?" if near else "; see `agentdeck runs`")
         )
 
+    def has_run(self, run: str) -> bool:
+        """Whether there is a run of exactly this id."""
+        return bool(self.select("SELECT 1 FROM runs WHERE run = ?", (run,)))
+
     def takes_commands(self, row: RunRow) -> bool:
         """Whether a process executes the run and carries out commands to it. A process whose run has ended by its
         log holds the run until everything is closed, and starts nothing any more."""
@@ -425,6 +429,11 @@ class Reader:
         """The commands to a run that its owner has not taken yet."""
         sql = f"SELECT {COLUMNS} FROM commands WHERE run = ? AND taken_at IS NULL ORDER BY id"
         return [request_from_row(row) for row in self.select(sql, (run,))]
+
+    def last_command(self, run: str, verb: str) -> Request | None:
+        """The last command of this verb to a run."""
+        sql = f"SELECT {COLUMNS} FROM commands WHERE run = ? AND verb = ? ORDER BY id DESC LIMIT 1"
+        return next(map(request_from_row, self.select(sql, (run, verb))), None)
 
     def command(self, request: int) -> Request | None:
         """One command, with its answer once there is one."""

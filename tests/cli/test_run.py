@@ -84,6 +84,34 @@ def test_inputs_from_a_file_and_a_setting(deck: Deck) -> None:
     assert "first failed" in done.stderr
 
 
+def test_inputs_in_a_json_file_keep_their_types(deck: Deck) -> None:
+    deck.write("quick.yaml", QUICK.replace('"${first.n}"', '"${first}"'))
+    deck.write("inputs.json", '{"n": 7, "word": "5"}')
+    done = deck("run", "quick.yaml", "--inputs", "inputs.json")
+    assert json.loads(done.stdout) == {"n": 7, "word": "5"}, done.stderr
+    done = deck("run", "quick.yaml", "--inputs", "inputs.json", "-i", "n=8")
+    assert json.loads(done.stdout) == {"n": 8, "word": "5"}, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("{", "inputs.json: this is not JSON"),
+        ("[1]", "inputs are an object"),
+        ('{"wrod": ""}', "quick has no input wrod; did you mean word?"),
+        ('{"word": 5}', "the input word is 5, not a string"),
+        (None, "inputs.json: No such file or directory"),
+    ],
+)
+def test_a_bad_file_of_inputs(deck: Deck, text: str | None, what: str) -> None:
+    deck.write("quick.yaml", QUICK)
+    if text is not None:
+        deck.write("inputs.json", text)
+    done = deck("run", "quick.yaml", "--inputs", "inputs.json")
+    assert done.returncode == 2
+    assert what in done.stderr
+
+
 def test_a_task_file_and_its_lines(deck: Deck) -> None:
     deck.write("quick.yaml", QUICK)
     deck.write("t.jsonl", "".join(json.dumps({"n": n, "word": str(n)}) + "\n" for n in range(20)))

@@ -132,6 +132,26 @@ def test_a_used_up_budget_ends_the_run_with_1(deck: Deck, url: str) -> None:
     assert "--wait, then agentdeck budget" in done.stderr
 
 
+def test_with_wait_answers_a_used_up_budget_ends_the_run_all_the_same(deck: Deck, url: str) -> None:
+    provider(deck, url, "fine")
+    deck.write("poor.yaml", BUDGET)
+    done = deck("run", "poor.yaml", "--wait-answers")
+    assert done.returncode == 1, done.stderr
+    assert "stopped, as nothing can continue without an operator: budget of the run" in done.stderr
+
+
+def test_with_wait_answers_an_answer_is_waited_for(deck: Deck) -> None:
+    deck.write("asks.yaml", ASKS)
+    process = deck.start("run", "asks.yaml", "--wait-answers")
+    assert process.stderr is not None
+    while "waits for an approval" not in (line := process.stderr.readline()):
+        assert line
+    while deck("approve", "last", "gate", "yes").returncode:  # its process may have just begun
+        assert process.poll() is None
+    out, _ = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "true\n")
+
+
 def test_a_retry_that_meets_an_approval(deck: Deck) -> None:
     fails = ASKS.replace("gate: {", "broken: { command: [test, -e, there] }\n  gate: { needs: broken,")
     deck.write("asks.yaml", fails)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from agentdeck.store.reader import Reader
+from tests.waiting import until
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Loopback alone: Airflow listens on all interfaces, and reaches none.
+ALONE = ["unshare", "-rn", "sh", "-c", 'ip link set lo up && exec "$@"', "alone"]
+
+
+@pytest.fixture
+def kill(tmp_path: Path) -> Callable[[str], None]:
+    """Kills the process that executes a run in the store of this test."""
+
+    def kill_owner(run: str) -> None:
+        with closing(Reader(tmp_path / "deck.db")) as reader:
+            pid = reader.run(run).pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            until(lambda: reader.run(run).state == "interrupted")
+
+    return kill_owner
+
+
+class OwnAirflow:
+    """An interpreter that has Airflow, with a home folder for it. The DAGs are in `folder`."""
+
+    def __init__(self, home: Path, folder: Path) -> None:
+        self.python = ROOT / ".venv/airflow/bin/python"
+        if not self.python.exists():
+            pytest.skip(f"{self.python} is missing: make test-airflow")
+        self.folder = folder
+        own = {"home": home, "core__dags_folder": folder, "core__load_examples": False, "core__parallelism": 2}
+        own |= {"core__simple_auth_manager_all_admins": True, "core__dags_are_paused_at_creation": False}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("AGENTDECK_", "AIRFLOW"))
+        }
+        names = {
+            f"AIRFLOW_{'' if name == 'home' else '_'}{name.upper()}": str(value) for name, value in own.items()
+        }
+        self.env = {**kept, **names, "PYTHONPATH": str(ROOT)}
+
+    def __call__(self, *arguments: str, alone: bool = False) -> str:
+        """The output of a Python process; `alone`: in a network namespace of its own."""
+        command = [*(ALONE if alone else ()), str(self.python), *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=1200)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home folder for Airflow, with its database."""
+    home = tmp_path_factory.mktemp("airflow")
+    OwnAirflow(home, home)("-m", "airflow", "db", "migrate")
+    return home
+
+
+@pytest.fixture
+def airflow(migrated: Path, tmp_path: Path) -> OwnAirflow:
+    home = tmp_path / "home"
+    shutil.copytree(migrated, home)
+    return OwnAirflow(home, tmp_path)
