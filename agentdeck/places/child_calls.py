@@ -191,6 +191,7 @@ class Calls:
         self._calls: dict[int, Call] = {}
         self._targets: dict[tuple[str, str], Target] = {}
         self._frameworks: dict[str, Framework] = {}
+        self._folders: dict[str, str] = {}  # of this machine, where the engine has others
 
     def take_all(self, messages: list[dict[str, Any]]) -> None:
         for message in messages:
@@ -200,6 +201,7 @@ class Calls:
         """Do what the engine says."""
         what = message["do"]
         if what == "hello":
+            self._folders = message["folders"]
             self._load(message["frameworks"])
             self._channel.send("ready", 0, platform.python_version())
         elif what == "cancel":
@@ -223,7 +225,8 @@ class Calls:
             call.under_way.cancel()
 
     def _target(self, call: Call) -> Target:
-        key = call.given["target"], call.given["folder"]
+        folder = call.given["folder"]
+        key = call.given["target"], self._folders.get(folder, folder)
         if key not in self._targets:
             self._targets[key] = Target(*key, self._frameworks)
         return self._targets[key]

@@ -16,7 +16,8 @@ SHARED = 32
 
 class ChildPool:
     """Children are started when they are needed, and stay until the pool is closed. `place` is the name of the
-    place, for messages; `environment` gives the variables of a child that starts."""
+    place, for messages; `environment` gives the variables of a child that starts. `folders` are those of this
+    machine where the engine has others."""
 
     def __init__(
         self,
@@ -25,28 +26,31 @@ class ChildPool:
         environment: Callable[[], Mapping[str, str]],
         cwd: Path | None,
         children: Children,
+        folders: Mapping[str, str] | None = None,
     ) -> None:
         self._place, self._command, self._environment, self._cwd = place, command, environment, cwd
         self._children = children
         self._pool: list[ChildProcess] = []
         self._sharing = asyncio.Lock()
-        self._frameworks = {
-            one.name: one.target for one in plugins.installed("frameworks") if one.package == plugins.BUILT_IN
+        frameworks = plugins.installed("frameworks")
+        self._hello = {
+            "frameworks": {one.name: one.target for one in frameworks if one.package == plugins.BUILT_IN},
+            "folders": dict(folders or {}),
         }
 
-    async def begin(self, call: ChildCall, target: str, alone: bool, text: str) -> None:
-        """Have a child begin a call of this target, one that has no other where it is to be `alone`. Raises
-        StepError of kind `setup` where none can be started."""
+    async def begin(self, call: ChildCall, target: str, alone: bool, message: bytes) -> None:
+        """Have a child begin a call of this target, one that has no other where it is to be `alone`. The message
+        describes it. Raises StepError of kind `setup` where no child can be started."""
         if alone:
             child = self._free(target, True) or await self._start()
             child.known.add(target)
-            child.add(call, text)
+            child.add(call, message)
             return
         async with self._sharing:  # of calls that come at once, one starts a child for all of them
             child = self._free(target, False) or await self._start()
             child.exclusive = False
             child.known.add(target)
-            child.add(call, text)
+            child.add(call, message)
 
     async def cancel(self, call: ChildCall, now: bool) -> None:
         """End a call: by its own means, else with its process. `now`: without the time to end by itself."""
@@ -72,7 +76,7 @@ class ChildPool:
         made = ChildProcess(self._place, self._command, self._environment(), self._cwd)
         made.exclusive = True
         self._pool = [*(one for one in self._pool if not one.gone.is_set()), made]
-        await made.start(self._children, self._frameworks)
+        await made.start(self._children, self._hello)
         return made
 
     async def close(self) -> None:

@@ -41,10 +41,10 @@ LONGEST = 64_000_000
 LONGEST_LINE = 65_536
 #: The last lines on stderr that are kept, to say why a child ended.
 TAIL = 8
-_HEAD = re.compile(rb'\["(\w+)", (\d+)')
+HEAD = re.compile(rb'\["(\w+)", (\d+)')
 
 #: The kinds of the last message of a call. `lost` is not from the child: its process is gone.
-LAST = ("result", "fault", "cancelled", "prepared", "lost")
+LAST = ("result", "fault", "cancelled", "prepared", "lost", "answer")
 
 
 class ChildCall(ABC):
@@ -91,13 +91,14 @@ class ChildProcess:
 
     # Its life
 
-    async def start(self, children: Children, frameworks: Mapping[str, str]) -> None:
-        """Start it, and wait until it is ready. Raises StepError of kind `setup` where that is not possible."""
+    async def start(self, children: Children, hello: Mapping[str, Any]) -> None:
+        """Start it, and wait until it is ready; `hello` is its first message. Raises StepError of kind `setup`
+        where that is not possible."""
         started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._life = asyncio.create_task(self._live(children, started))
         try:
             await asyncio.shield(started)
-            self.send({"do": "hello", "frameworks": dict(frameworks)})
+            self.send({"do": "hello", **hello})
             waits = [asyncio.ensure_future(one.wait()) for one in (self._ready, self.gone)]
             await asyncio.wait(waits, timeout=START, return_when=asyncio.FIRST_COMPLETED)
             for one in waits:
@@ -116,7 +117,7 @@ class ChildProcess:
         code = self._process.returncode if self._process is not None else None
         if code is None or code == -signal.SIGKILL:
             return f"{program} was not ready within {START:g} s{said}; is it a Python?"
-        return f"{program} {_ending(code)} before it was ready{said}; is it a Python, 3.10 or later?"
+        return f"{program} {ending(code)} before it was ready{said}; is it a Python, 3.10 or later?"
 
     async def _live(self, children: Children, started: asyncio.Future[None]) -> None:
         """The life of the process, from its start until nothing of it is left."""
@@ -150,7 +151,7 @@ class ChildProcess:
         assert self._process is not None
         said = f" ({self._tail[-1]})" if self._tail else ""
         code = self._process.returncode
-        return "is out of reach" if code is None else f"{_ending(code)}{said}"
+        return "is out of reach" if code is None else f"{ending(code)}{said}"
 
     async def _spawn(self, env: dict[str, str]) -> None:
         to_child, write = os.pipe()
@@ -217,11 +218,11 @@ class ChildProcess:
     # Its pipes
 
     def send(self, message: Mapping[str, Any]) -> None:
-        self.send_text(json.dumps(message))
+        self._send(json.dumps(message).encode())
 
-    def send_text(self, text: str) -> None:
+    def _send(self, line: bytes) -> None:
         if self._write is not None and not self._write.is_closing():
-            self._write.write(text.encode() + b"\n")
+            self._write.write(line + b"\n")
 
     def _read(self, end: int) -> bool:
         """Take what a pipe has; False where that is nothing."""
@@ -276,7 +277,7 @@ class ChildProcess:
             self._break("sent a message that is too long")
 
     def _dispatch(self, line: bytes) -> None:
-        head = _HEAD.match(line)
+        head = HEAD.match(line)
         if head is None:
             self._break("sent what is no message")
             return
@@ -321,11 +322,11 @@ class ChildProcess:
 
     # Its calls
 
-    def add(self, call: ChildCall, text: str) -> None:
+    def add(self, call: ChildCall, message: bytes) -> None:
         """Begin a call, with the message that describes it."""
         self.calls[call.number] = call
         call.child = self
-        self.send_text(text)
+        self._send(message)
 
     def _end_call(self, call: ChildCall, kind: str, line: bytes) -> None:
         """The call is over. A retired child is ended with its last one."""
@@ -373,7 +374,7 @@ async def _within(event: asyncio.Event, until: float) -> None:
         await asyncio.wait_for(event.wait(), max(0.0, until - time.monotonic()))
 
 
-def _ending(code: int) -> str:
+def ending(code: int) -> str:
     if code >= 0:
         return f"exited with code {code}"
     try:

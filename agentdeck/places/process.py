@@ -20,6 +20,7 @@ from agentdeck.agents.verb import Verb, WorkflowContext
 from agentdeck.errors import StepError
 from agentdeck.places.child_pool import ChildPool
 from agentdeck.places.child_process import ChildCall
+from agentdeck.places.environment import usual
 from agentdeck.places.place import Place
 from agentdeck.places.remote_verb import RemoteVerb
 from agentdeck.places.report import PlaceReport, WorkerReport
@@ -31,12 +32,6 @@ from agentdeck.workflow.model import Agent
 if TYPE_CHECKING:
     from agentdeck.workflow.deck_file import PlaceSpec
 
-#: Variables of the engine's environment that every child gets; `env` names others.
-USUAL = (
-    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP"),
-    *("SSL_CERT_FILE", "SSL_CERT_DIR", "LD_LIBRARY_PATH", "SYSTEMROOT"),
-    *("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"),
-)
 #: Seconds in which an interpreter has to tell its version.
 PROBE = 10.0
 #: Questions to a process that reports: the shortest answer counts.
@@ -92,8 +87,7 @@ class ProcessPlace(Place):
         return PlaceReport((worker,))
 
     def _environment(self) -> dict[str, str]:
-        found = {name: os.environ[name] for name in (*USUAL, *self._names) if name in os.environ}
-        return found | {name: value for name, value in os.environ.items() if name.startswith("LC_")}
+        return usual(self._names)
 
     async def close(self) -> None:
         if self._pool is not None:

@@ -42,11 +42,16 @@ _NUMBERS = itertools.count(1)
 Message: TypeAlias = list[Any]
 
 
+def new_number() -> int:
+    """The number of a new call, unique in this process."""
+    return next(_NUMBERS)
+
+
 class RemoteCall(ChildCall):
     """A call that another process executes for an attempt."""
 
     def __init__(self, work: AttemptContext) -> None:
-        super().__init__(next(_NUMBERS))
+        super().__init__(new_number())
         self.work = work
         self._messages: list[Message | bytes] = []
         self._arrived = asyncio.Event()
@@ -87,9 +92,9 @@ class RemoteCall(ChildCall):
 class CallExecutor(Protocol):
     """What has calls executed."""
 
-    async def begin(self, call: RemoteCall, target: str, alone: bool, text: str) -> None:
-        """Have a process begin a call of this target, one that has no other where it is to be `alone`. `text` is
-        the message that describes it. Raises StepError where that is not possible."""
+    async def begin(self, call: RemoteCall, target: str, alone: bool, message: bytes) -> None:
+        """Have a process begin a call of this target, one that has no other where it is to be `alone`. The
+        message describes it. Raises StepError where that is not possible."""
 
     async def cancel(self, call: RemoteCall, now: bool) -> None:
         """End a call within a second; `now`: without the time to end by itself."""
@@ -149,9 +154,9 @@ class RemoteVerb:
     ) -> AsyncGenerator[Message, None]:
         """Have a process do something for an attempt; gives its messages. Raises what it reports."""
         call = RemoteCall(work)
-        text = await self._message(call, what, given, variables or {})
+        described = await self._message(call, what, given, variables or {})
         try:
-            await self._executor.begin(call, self._target, alone, text)
+            await self._executor.begin(call, self._target, alone, described)
             async for message in call.messages():
                 yield message
         except (asyncio.CancelledError, GeneratorExit) as cancelled:
@@ -161,7 +166,7 @@ class RemoteVerb:
 
     async def _message(
         self, call: RemoteCall, what: str, given: CallInput | None, variables: Mapping[str, str]
-    ) -> str:
+    ) -> bytes:
         work = call.work
         needs = work.scope.get("needs") or {}
         scope = {name: value for name, value in work.scope.items() if needs.get(name, _NONE) is not value}
@@ -181,12 +186,12 @@ class RemoteVerb:
             answers = dict(given.answers)
             message |= {"thread": given.thread, "checkpoints": given.checkpoints, "answers": answers}
         if room_left(message, LIGHT) >= 0:
-            return json.dumps(message)
-        return await anyio.to_thread.run_sync(partial(_as_text, message))
+            return json.dumps(message).encode()
+        return await anyio.to_thread.run_sync(partial(_in_full, message))
 
 
-def _as_text(message: dict[str, Any]) -> str:
-    return json_text(message, dump=json.dumps)
+def _in_full(message: dict[str, Any]) -> bytes:
+    return json_text(message, dump=json.dumps).encode()
 
 
 _NONE = object()

@@ -74,6 +74,8 @@ class FileModel(BaseModel):
     model_config = ConfigDict(extra="forbid", defer_build=True, populate_by_name=False)
     SHORT: ClassVar[str] = ""
     ONE_OF: ClassVar[tuple[str, ...]] = ()
+    #: What one of them gives.
+    CHOICE: ClassVar[str] = "verb"
     #: Keys that would be known if their plugin could be loaded, each with what is wrong with it.
     BROKEN: ClassVar[Mapping[str, str]] = {}
 
@@ -102,7 +104,7 @@ class FileModel(BaseModel):
             return {}
         if not present:
             options = ", ".join(cls.ONE_OF)
-            return {cls.ONE_OF[0]: Problem("it has no verb", f"give it one of {options}", cls.ONE_OF[0])}
+            return {cls.ONE_OF[0]: Problem(f"it has no {cls.CHOICE}", f"give it one of {options}", cls.ONE_OF[0])}
         good = [name for name in present if given[name] is not INVALID]
         if len(good) > 1:
             names = " and ".join(good)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +17,15 @@ import pytest
 
 from agentdeck import Workflow
 from agentdeck.agents.verb import NOW, AttemptContext, WorkflowContext
-from agentdeck.engine import launch
-from agentdeck.engine.log_lines import LogLine
 from agentdeck.errors import StepLost
 from agentdeck.places.process import ProcessPlace
 from agentdeck.scheduler import events as ev
-from agentdeck.store.reader import Reader
 from agentdeck.testing.place_contract import PlaceContract
 from agentdeck.workflow.check import check
 from agentdeck.workflow.deck import DeckPlace, load_deck
 from agentdeck.workflow.model import Data
+from tests.places import runs
+from tests.places.runs import Ran
 
 pytestmark = pytest.mark.anyio
 DECK = "agentdeck: 1\nplaces:\n  crew: {{ type: process{more} }}\n"
@@ -51,46 +49,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-class Ran:
-    """A run of one agent that has ended: its outcome and its log."""
-
-    def __init__(self, outcome: launch.Outcome, lines: list[LogLine], events: list[ev.Event]) -> None:
-        self.outcome, self.events = outcome, events
-        self.state = outcome.state
-        self.lines = [(line.level, line.text) for line in lines]
-
-    @property
-    def output(self) -> Any:
-        return next(e.output for e in self.events if isinstance(e, ev.StepSucceeded))
-
-    @property
-    def fault(self) -> Any:
-        return next(e.fault for e in self.events if isinstance(e, ev.StepFailed))
-
-    def of(self, kind: type) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-
-async def run(
-    folder: Path,
-    function: str,
-    more: str = "",
-    tasks: list[dict[str, Data]] | None = None,
-    keys: dict[str, Any] | None = None,
-    workers: int | None = None,
-    **inputs: Data,
-) -> Ran:
-    (folder / "deck.yaml").write_text(DECK.format(more=more))
-    given = inputs or (tasks[0] if tasks else {})
-    made = Workflow("crew", inputs=dict.fromkeys(given, "any"))
-    made.add("it", python=f"crew:{function}", place="crew", **{"retry": 1, "timeout": "30s", **(keys or {})})
-    lines: list[LogLine] = []
-    db = folder / "runs.db"
-    wanted = launch.Launch(made.definition, folder, inputs, tasks, workers, db=db)
-    with anyio.fail_after(60):
-        outcome = await launch.run(wanted, launch.Watch(line=lines.append))
-    with closing(Reader(db)) as reader:
-        return Ran(outcome, lines, [event for _, event in reader.events(outcome.run)])
+async def run(folder: Path, function: str, more: str = "", **given: Any) -> Ran:
+    return await runs.run(folder, f"type: process{more}", function, **given)
 
 
 # Calls
@@ -399,7 +359,7 @@ def test_places_in_the_file_are_checked(folder: Path, agent: str, what: str) -> 
 @pytest.mark.parametrize(
     ("place", "what"),
     [
-        ("crew: { type: proces }", "'proces' is not one of local, process; did you mean process?"),
+        ("crew: { type: proces }", "'proces' is not one of dask, local, process; did you mean process?"),
         ("crew: { type: process, slot: 3 }", "slot is not a key"),
         ("crew: { type: process, slots: 0 }", "3:33: "),
         ("local: { type: process }", "local"),

@@ -1,0 +1,199 @@
+"""A Dask cluster, as its client sees it. Only the connector imports this module.
+
+A host is an actor of Dask: an object on one worker, whose async methods run on the worker's event loop. A call is
+no task of Dask, so the scheduler neither knows of it nor makes it again, and has nothing to keep of it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+from distributed import Client, Security
+
+from agentdeck.places.cluster import Cluster, ClusterError, HostGone, HostLink, WorkerFacts
+from agentdeck.places.dask_local import LocalDask
+from agentdeck.places.host import Host
+
+#: Seconds in which a scheduler has to answer.
+CONNECT = 5.0
+#: Seconds in which a worker has to answer when its host is made.
+OPEN = 10.0
+#: Seconds in which a worker has to answer before it is reached through the scheduler.
+DIRECT = 3.0
+
+VERSION = metadata.version("distributed")
+T = TypeVar("T")
+
+
+class DaskCluster(Cluster):
+    def __init__(self, options: Any, slots: int | None, folder: Path) -> None:
+        super().__init__(options, slots, folder)
+        self._address: str = options.get("address", "")
+        self._local: LocalDask | None = None
+        self._client: Client | None = None
+        self._through_scheduler: Client | None = None  # for workers that cannot be reached from here
+        self._addresses: dict[str, str] = {}
+
+    async def connect(self) -> None:
+        if (local := self.options.get("local")) is not None:
+            self._local = LocalDask(local["workers"], local["slots"])
+            self._address = await self._local.start()
+        self._client = await self._connected(direct=True)
+
+    async def _connected(self, direct: bool) -> Client:
+        try:
+            made: Client = await Client(  # type: ignore[no-untyped-call]
+                self._address,
+                asynchronous=True,
+                security=self._security(),
+                timeout=CONNECT,
+                direct_to_workers=direct,
+                set_as_default=False,
+                name="agentdeck",
+            )
+            return made
+        except Exception as error:
+            raise ClusterError(f"no scheduler of Dask answers at {self._address}: {_text(error)}") from None
+
+    def _security(self) -> Security | None:
+        if not (tls := self.options.get("tls")):
+            return None
+        files = {name: str(self.folder / Path(file).expanduser()) for name, file in tls.items()}
+        return Security(  # type: ignore[no-untyped-call]
+            tls_ca_file=files["ca"],
+            tls_client_cert=files["cert"],
+            tls_client_key=files["key"],
+            require_encryption=True,
+        )
+
+    async def workers(self) -> list[WorkerFacts]:
+        assert self._client is not None
+        scheduler: Any = self._client.scheduler
+        try:
+            identity = await scheduler.identity(n_workers=-1)
+        except Exception as error:
+            raise ClusterError(f"the scheduler at {self._address} does not answer: {_text(error)}") from None
+        found = identity["workers"]
+        self._addresses = {str(facts["name"]): address for address, facts in found.items()}
+        return [_facts(address, facts) for address, facts in found.items()]
+
+    async def probe(self, worker: str, source: str) -> str:
+        assert self._client is not None
+        address = self._addresses.get(worker, "")
+        try:
+            answers = await self._client.run(eval, source, workers=[address], on_error="return")
+        except Exception as error:
+            raise HostGone(_text(error)) from None
+        answer = answers.get(address)
+        if isinstance(answer, OSError) or answer is None:
+            raise HostGone(_text(answer or OSError("it does not answer")))
+        if isinstance(answer, Exception):
+            raise ClusterError(_text(answer))
+        return str(answer)
+
+    async def open(self, worker: str, name: str) -> HostLink:
+        assert self._client is not None
+        address = self._addresses.get(worker, "")
+        try:
+            return await self._opened(self._client, DIRECT, address, name, worker)
+        except TimeoutError:
+            if self._through_scheduler is None:
+                self._through_scheduler = await self._connected(direct=False)
+        try:
+            return await self._opened(self._through_scheduler, OPEN, address, name, worker)
+        except TimeoutError:
+            raise HostGone(f"it does not answer within {OPEN:g} s") from None
+
+    async def _opened(self, client: Client, patience: float, address: str, name: str, worker: str) -> HostLink:
+        key = f"agentdeck-{name}-{secrets.token_hex(8)}"
+        future = client.submit(
+            Host,
+            name,
+            worker,
+            key=key,
+            actor=True,
+            workers=[address],
+            allow_other_workers=False,
+            retries=0,
+            pure=False,
+        )
+        link = None
+        try:
+            with client.as_current():  # an actor finds its client there
+                async with asyncio.timeout(OPEN):
+                    link = DaskLink(future, await _answer(future))
+                async with asyncio.timeout(patience):
+                    await link.start()
+            return link
+        except BaseException:
+            future.release()  # type: ignore[no-untyped-call]
+            raise
+
+    async def close(self) -> None:
+        for client in (self._client, self._through_scheduler):
+            if client is not None:
+                with suppress(Exception):
+                    await client.close()  # type: ignore[no-untyped-call]
+        if self._local is not None:
+            await self._local.close()
+
+
+class DaskLink(HostLink):
+    def __init__(self, future: Any, actor: Any) -> None:
+        self._future = future
+        self._actor = actor
+
+    async def start(self) -> None:
+        await _answer(self._actor.start())
+
+    async def send(self, data: bytes) -> None:
+        await self._call("send", data)
+
+    async def receive(self) -> bytes:
+        data: bytes = await self._call("receive")
+        return data
+
+    async def _call(self, method: str, *given: bytes) -> Any:
+        try:
+            call = getattr(self._actor, method)(*given)
+        except RuntimeError as error:  # the scheduler has said that the worker is gone
+            raise HostGone(_text(error)) from None
+        return await _answer(call)
+
+    async def close(self) -> None:
+        try:
+            async with asyncio.timeout(OPEN):
+                await self._call("close")
+        finally:
+            self._future.release()
+
+
+async def _answer(awaitable: Awaitable[T]) -> T:
+    try:
+        return await awaitable
+    except TimeoutError:
+        raise
+    except Exception as error:
+        raise HostGone(_text(error)) from None
+
+
+def _facts(address: str, facts: dict[str, Any]) -> WorkerFacts:
+    metrics = facts.get("metrics", {})
+    return WorkerFacts(
+        str(facts["name"]),
+        address,
+        int(facts["nthreads"]),
+        VERSION,
+        metrics.get("cpu"),
+        metrics.get("memory"),
+    )
+
+
+def _text(error: BaseException) -> str:
+    """One line: Dask's messages have several, and an empty one says only its type."""
+    return " ".join(str(error).split())[:500] or type(error).__name__

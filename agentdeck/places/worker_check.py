@@ -1,0 +1,99 @@
+"""Whether a worker of a cluster can execute what a run has for it: Python, agentdeck, the code of its agents."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import platform
+from base64 import b64encode
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from agentdeck import __version__
+from agentdeck.errors import StepError
+from agentdeck.places.code import CodeFacts, found, packed
+from agentdeck.places.remote_host import RemoteHost
+
+#: An expression whose value says which Python a worker has, and which agentdeck (empty: none).
+PROBE = (
+    "(lambda found: __import__('json').dumps([__import__('platform').python_version(),"
+    " __import__('agentdeck').__version__ if found else '']))"
+    "(__import__('importlib.util').util.find_spec('agentdeck'))"
+)
+
+
+class Target(NamedTuple):
+    """What an agent names, and the folder of its workflow."""
+
+    name: str
+    folder: str
+
+
+class WorkerCheck:
+    """What each worker has to have. `ship`: the folders of the workflows are brought there."""
+
+    def __init__(self, place: str, targets: Sequence[Target], ship: bool) -> None:
+        self._place, self._targets, self._ship = place, targets, ship
+        self._packages: dict[str, bytes] = {}
+        self._facts: list[CodeFacts | None] = []
+
+    async def prepare(self) -> None:
+        """Look at the code on this machine. Raises UsageError where it cannot be shipped."""
+        if self._ship:
+            for folder in {target.folder for target in self._targets}:
+                _, package = await asyncio.to_thread(packed, Path(folder))
+                self._packages[folder] = b64encode(package)
+        else:
+            self._facts = await asyncio.to_thread(self._facts_here)
+
+    def _facts_here(self) -> list[CodeFacts | None]:
+        """None for modules that only the workers have."""
+        facts: list[CodeFacts | None] = []
+        for target in self._targets:
+            try:
+                facts.append(found(target.name, Path(target.folder)))
+            except StepError:
+                facts.append(None)
+        return facts
+
+    def versions(self, worker: str, answer: str) -> str:
+        """What is wrong with the versions that a worker reports; empty where nothing is."""
+        python, agentdeck = json.loads(answer)
+        here = platform.python_version()
+        if python.split(".")[:2] != here.split(".")[:2]:
+            return (
+                f"{worker} has Python {python}, and the engine has {here}; they must have the same minor version"
+            )
+        if not agentdeck:
+            return f"{worker} has no agentdeck; install agentdeck {__version__} there"
+        if agentdeck != __version__:
+            return f"{worker} has agentdeck {agentdeck}, and the engine has {__version__}; they must be the same"
+        return ""
+
+    async def code(self, host: RemoteHost, run: str) -> str:
+        """What is wrong with the code of a worker; empty where nothing is. Raises HostGone."""
+        try:
+            for folder, package in self._packages.items():
+                await host.ask("code", folder, package)
+            if self._targets and not self._ship:
+                there = await host.ask("facts", self._targets)
+                for target, mine, its in zip(self._targets, self._facts, there, strict=True):
+                    if what := self._difference(target, mine, its):
+                        return f"{host.name}: {what}"
+            for target in self._targets:
+                await host.prepare(*target, run)
+        except StepError as error:
+            return f"{host.name}: {error}"
+        return ""
+
+    def _difference(self, target: Target, mine: CodeFacts | None, its: Any) -> str:
+        module = target.name.partition(":")[0]
+        if isinstance(its, str):
+            return f"{its}; install it there, or write code: ship at the place {self._place}"
+        if mine is None or mine.sha256 == its[2]:
+            return ""
+        return (
+            f"the module {module} is not the same there ({its[1]}, sha256 {its[2][:12]}) as here"
+            f" ({mine.file}, sha256 {mine.sha256[:12]}); update one of them, or write code: ship"
+        )

@@ -1,0 +1,59 @@
+"""Runs of one agent at a place, as tests look at them."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from agentdeck import Workflow
+from agentdeck.engine import launch
+from agentdeck.engine.log_lines import LogLine
+from agentdeck.scheduler import events as ev
+from agentdeck.store.reader import Reader
+from agentdeck.workflow.model import Data
+
+
+class Ran:
+    """A run of one agent that has ended: its outcome and its log."""
+
+    def __init__(self, outcome: launch.Outcome, lines: list[LogLine], events: list[ev.Event]) -> None:
+        self.outcome, self.events = outcome, events
+        self.state = outcome.state
+        self.lines = [(line.level, line.text) for line in lines]
+
+    @property
+    def output(self) -> Any:
+        return next(e.output for e in self.events if isinstance(e, ev.StepSucceeded))
+
+    @property
+    def fault(self) -> Any:
+        return next(e.fault for e in self.events if isinstance(e, ev.StepFailed))
+
+    def of(self, kind: type) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+async def run(
+    folder: Path,
+    place: str,
+    function: str,
+    tasks: list[dict[str, Data]] | None = None,
+    keys: dict[str, Any] | None = None,
+    workers: int | None = None,
+    **inputs: Data,
+) -> Ran:
+    """Run a function of `crew.py` at a place `crew`, which the deck describes with these keys."""
+    (folder / "deck.yaml").write_text(f"agentdeck: 1\nplaces:\n  crew: {{ {place} }}\n")
+    given = inputs or (tasks[0] if tasks else {})
+    made = Workflow("crew", inputs=dict.fromkeys(given, "any"))
+    made.add("it", python=f"crew:{function}", place="crew", **{"retry": 1, "timeout": "30s", **(keys or {})})
+    lines: list[LogLine] = []
+    db = folder / "runs.db"
+    wanted = launch.Launch(made.definition, folder, inputs, tasks, workers, db=db)
+    with anyio.fail_after(60):
+        outcome = await launch.run(wanted, launch.Watch(line=lines.append))
+    with closing(Reader(db)) as reader:
+        return Ran(outcome, lines, [event for _, event in reader.events(outcome.run)])
