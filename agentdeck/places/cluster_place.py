@@ -7,13 +7,16 @@ and starts connectors until one reaches it again."""
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from collections.abc import Callable
 from typing import ClassVar
+from uuid import uuid4
 
 from agentdeck.agents.secret_masking import masked
 from agentdeck.agents.verb import Verb, WorkflowContext
 from agentdeck.errors import StepError, UsageError
-from agentdeck.places.cluster import ClusterError, WorkerFacts
+from agentdeck.places.cluster import ClusterError, HostGone, WorkerFacts
 from agentdeck.places.cluster_session import Session, Wanted
 from agentdeck.places.connector_process import ConnectorProcess
 from agentdeck.places.environment import usual
@@ -21,6 +24,7 @@ from agentdeck.places.frames import Kind
 from agentdeck.places.place import Place
 from agentdeck.places.remote_host import RemoteHost
 from agentdeck.places.remote_verb import RemoteCall, RemoteVerb
+from agentdeck.places.report import PlaceReport, WorkerReport
 from agentdeck.places.worker_check import Target, WorkerCheck
 from agentdeck.processes.children import Children
 from agentdeck.workflow.agent_kind import kind_of
@@ -29,6 +33,8 @@ from agentdeck.workflow.model import Agent
 
 #: Seconds between two attempts to reach a cluster that is away.
 AGAIN = 1.0
+#: Questions to a worker that reports: the shortest answer counts.
+QUESTIONS = 4
 #: Seconds in which a worker has to say that a call has ended that was cancelled.
 CANCEL = 2.0
 
@@ -78,7 +84,7 @@ class ClusterPlace(Place):
         try:
             await session.open()
             if session.refused:
-                raise ClusterError("\n".join(session.refused))
+                raise ClusterError("\n".join(session.refused.values()))
         except ClusterError as error:
             await session.close()
             raise UsageError(f"the place {self.config.name} cannot be used: {error}") from None
@@ -87,6 +93,29 @@ class ClusterPlace(Place):
             raise
         self._session = session
         self._keeping = asyncio.create_task(self._keep(session))
+
+    async def report(self, children: Children) -> PlaceReport:
+        for _, problem, fix in self.faults(self.config):
+            return PlaceReport(problem=f"{problem}; {fix}" if fix else problem)
+        self._children = children
+        self._wanted = self._wanted._replace(hosts=f"check-{uuid4().hex}/{self.config.name}")
+        self._session = session = self._new_session()
+        try:
+            await session.open()
+            latency = {host.name: await _latency(host) for host in session.hosts.values()}
+        except (ClusterError, HostGone) as error:
+            return PlaceReport(problem=str(error))
+        reports = []
+        for facts in session.workers:
+            python, agentdeck = json.loads(session.answers.get(facts.name, '["", ""]'))
+            reports.append(
+                WorkerReport(
+                    *(facts.name, facts.threads, facts.load, facts.memory, python, agentdeck, facts.version),
+                    latency.get(facts.name),
+                    session.refused.get(facts.name, ""),
+                )
+            )
+        return PlaceReport(tuple(reports))
 
     def _new_session(self) -> Session:
         return Session(self._wanted, self._check, self._connector, self._look, self._warn)
@@ -179,3 +208,13 @@ class ClusterPlace(Place):
         except TimeoutError:
             del host.calls[call.number]
             call.work.log(f"abandoned, still running: the worker {host.name} does not answer", "warning")
+
+
+async def _latency(host: RemoteHost) -> float:
+    """The shortest time from a question to a host to its answer."""
+    seconds = []
+    for _ in range(QUESTIONS):
+        asked = time.monotonic()
+        await host.ask("facts", [])
+        seconds.append(time.monotonic() - asked)
+    return min(seconds)

@@ -42,7 +42,8 @@ class Session:
     ) -> None:
         self.hosts: dict[int, RemoteHost] = {}
         self.workers: list[WorkerFacts] = []
-        self.refused: list[str] = []
+        self.answers: dict[str, str] = {}  # what each worker has answered to PROBE
+        self.refused: dict[str, str] = {}
         self.over = asyncio.Event()
         self.why = ""
         self._wanted, self._check = wanted, check
@@ -126,12 +127,13 @@ class Session:
         key = facts.name, facts.address
         try:
             answer = await self._connector.ask(Kind.PROBE, self._connector.number(), facts.name, PROBE)
+            self.answers[facts.name] = answer
             wrong = self._check.versions(facts.name, answer) or await self._open(facts)
         except (ClusterError, HostGone) as error:
             self._known.pop(key, None)  # it is tried again while it is listed
             return f"{facts.name}: {error}"
         if wrong:
-            self.refused.append(wrong)
+            self.refused[facts.name] = wrong
             self._warn(f"{wrong}; nothing runs there")
         return wrong
 

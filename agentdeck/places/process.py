@@ -107,7 +107,7 @@ class _Question(ChildCall):
             "do": "prepare", "id": self.number, "target": self.target, "folder": "/", "attempt": ["", "", "", 0],
             "deadline": None, "scope": {"needs": {}}, "env": {},
         }  # fmt: skip
-        await pool.begin(self, self.target, True, json.dumps(message))
+        await pool.begin(self, self.target, True, json.dumps(message).encode())
         await self.ended.wait()
         if self.lost or self.child is None:
             raise StepError("setup", self.lost)
