@@ -124,7 +124,8 @@ def items_of(story: StepStory) -> list[OutlineItem]:
     state = story.display_state
     glyph = GLYPHS.get(state, "?")
     verb = f" · {story.verb}" if story.verb else ""
-    title = f"{glyph} {state}  ·  task {story.task}{verb}  ·  run {story.run}"
+    place = f" at {story.place}" if story.place else ""
+    title = f"{glyph} {state}  ·  task {story.task}{verb}{place}  ·  run {story.run}"
     items = [OutlineItem(title, state, 0, story.step)]
     if story.opened is not None:
         times = f"task opened {moment(story.opened)}"

@@ -70,6 +70,11 @@ class Table(LineWidget, Generic[R]):
         self.placeholder = text
         self.refresh_lines()
 
+    def show_columns(self, columns: Sequence[Column[R]]) -> None:
+        """Show these columns from now on."""
+        if self.columns != (columns := tuple(columns)):
+            self.columns, self._layout = columns, None
+
     def refresh_lines(self) -> None:
         self.fit_cursor()
         super().refresh_lines()

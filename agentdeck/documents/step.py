@@ -118,6 +118,7 @@ class Step(Document):
     step: str
     agent: str
     verb: str
+    place: str = Field(description="Where its attempts run; empty for the engine's own process.")
     state: str
     opened: float | None
     ended: float | None

@@ -47,7 +47,8 @@ def step_document(story: StepStory) -> Step:
 
 def page(story: StepStory) -> Iterator[str]:
     """The lines of the page that `agentdeck step` and the console's pager show."""
-    verb = f" ({story.verb})" if story.verb else ""
+    place = f" at {story.place}" if story.place else ""
+    verb = f" ({story.verb}{place})" if story.verb else ""
     yield clean(f"{story.run}  task {story.task}  {story.step}{verb}  {story.display_state}")
     if story.fault is not None:
         yield clean(f"failed     {inside(story.inside, fault_line(story.fault))}")

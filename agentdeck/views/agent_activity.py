@@ -1,18 +1,25 @@
-"""How busy each agent was over time, in memory that does not grow with the run."""
+"""How busy each agent and each worker of a place was over time, in memory that does not grow with the run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from agentdeck.scheduler import events as ev
+from agentdeck.views.place_workers import counted
 from agentdeck.views.step_transitions import ATTEMPT_ENDS
 
 BUCKETS = 512
 
 
+def worker_row(worker: str) -> str:
+    """The name of a worker's row among those of agents, whose names begin with a letter."""
+    return f"@{worker}"
+
+
 class AgentActivity:
-    """Seconds of work per agent and interval. All intervals are equally long; beyond BUCKETS of them, neighbours
-    are merged. `start` is the beginning of the first; events are applied up to `until`."""
+    """Seconds of work per interval, of each agent and, by `worker_row`, of each worker. All intervals are equally
+    long; beyond BUCKETS of them, neighbours are merged. `start` is the beginning of the first; events are applied
+    up to `until`."""
 
     def __init__(self) -> None:
         self.start: float | None = None
@@ -78,6 +85,8 @@ class AgentActivity:
 def agent_activity(events: Iterable[tuple[int, ev.Event]]) -> AgentActivity:
     """Of a whole run, from its events up to the last one. Agents are named as in `View.agents`."""
     found = AgentActivity()
+    placed: dict[tuple[str, str], tuple[str, float]] = {}
+    workers: set[str] = set()
     running: dict[tuple[str, str], tuple[str, float]] = {}
     prefixes: dict[str, str] = {}
     at = 0.0
@@ -86,18 +95,29 @@ def agent_activity(events: Iterable[tuple[int, ev.Event]]) -> AgentActivity:
         if type(event) is ev.StepStarted:
             name = prefixes.get(event.task, "") + event.agent
             running[event.task, event.step] = name, at
+        elif type(event) is ev.AttemptPlaced:
+            worker = counted(event.worker, workers)
+            workers.add(worker)
+            row, since = placed.pop((event.task, event.step), ("", at))
+            found.add(row, since, at)  # a worker took the attempt over from another
+            placed[event.task, event.step] = worker_row(worker), at
         elif isinstance(event, ATTEMPT_ENDS):
             name, since = running.pop((event.task, event.step), ("", at))
             if name:
                 found.add(name, since, at)
                 if type(event) is ev.AttemptFailed:
                     found.fail(name, at)
+            name, since = placed.pop((event.task, event.step), ("", at))
+            if name:
+                found.add(name, since, at)
+                if type(event) in (ev.AttemptFailed, ev.AttemptLost):
+                    found.fail(name, at)
         elif type(event) is ev.TaskOpened and event.parent is not None:
             above, step = event.parent
             prefixes[event.task] = f"{prefixes.get(above, '')}{step.partition('[')[0]}/"
         elif type(event) is ev.TaskEnded:
             prefixes.pop(event.task, None)
-    for name, since in running.values():
+    for name, since in (*running.values(), *placed.values()):
         found.add(name, since, at)
     found.until = at
     return found

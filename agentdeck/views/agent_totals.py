@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from agentdeck.scheduler.events import Usage
+from agentdeck.views.place_workers import counted
+from agentdeck.workflow.deck import LOCAL
 from agentdeck.workflow.model import Agent, Approve, Definition
 
 STATES = ("waiting", "ready", "running", "done", "failed", "skipped", "cancelled")
@@ -96,8 +98,9 @@ class AgentTotals:
     operator; `rejected` of those that are done were rejected. `questions` of its running steps ask while they do
     other work. `blocked` are the failed steps that never ran, because a need failed. `eased` counts the attempts
     that a low budget made cheaper, by how, and the steps that it dropped. `estimated` counts the attempts whose
-    usage is partly estimated: they were cut, cancelled or lost. `unpriced`: a model of it has no price;
-    `unreported` counts calls whose provider did not report the usage.
+    usage is partly estimated: they were cut, cancelled or lost. `place` is where its attempts run, empty for the
+    engine's process; `workers` counts those that each worker of the place has begun. `unpriced`: a model of it
+    has no price; `unreported` counts calls whose provider did not report the usage.
     """
 
     name: str
@@ -107,6 +110,8 @@ class AgentTotals:
     rounds: bool = False
     simulates: bool = False
     asks: bool = False
+    place: str = ""
+    workers: dict[str, int] = field(default_factory=dict)
     questions: int = 0
     rejected: int = 0
     counts: dict[str, int] = field(default_factory=_NONE.copy)
@@ -177,6 +182,10 @@ class AgentTotals:
     def add_wait(self, reason: str, seconds: float) -> None:
         if seconds > 0:
             self.waiting[reason] = self.waiting.get(reason, 0.0) + seconds
+
+    def add_placed(self, worker: str) -> None:
+        name = counted(worker, self.workers)
+        self.workers[name] = self.workers.get(name, 0) + 1
 
     def add_eased(self, how: str) -> None:
         self.eased[how] = self.eased.get(how, 0) + 1
@@ -284,6 +293,7 @@ def _describe(totals: AgentTotals, agent: Agent) -> None:
     totals.has_steps = not agent.spare
     totals.uses_worker = agent.does.holds_worker
     totals.simulates = agent.does.simulated
+    totals.place = "" if agent.place == LOCAL else agent.place
     totals.asks = isinstance(agent.does, Approve)
     totals.rounds = agent.repeat is not None or agent.join.kind == "progressive"
 

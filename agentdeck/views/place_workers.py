@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +11,11 @@ from agentdeck.scheduler.state import DONE, FAILED
 #: Workers that are counted each. All others are counted as OTHERS: on some clusters each attempt has a new one.
 MOST_WORKERS: Final = 500
 OTHERS: Final = "…"
+
+
+def counted(worker: str, known: Collection[str]) -> str:
+    """The name under which a worker is counted, beside those that are known."""
+    return worker if worker in known or len(known) < MOST_WORKERS else OTHERS
 
 
 @dataclass(slots=True, eq=False)
@@ -37,8 +42,7 @@ class PlaceWorkers:
         before = self.live.get((task, step))
         if before is not None:
             self.totals[before].running -= 1
-        if worker not in self.totals and len(self.totals) >= MOST_WORKERS:
-            worker = OTHERS
+        worker = counted(worker, self.totals)
         self.totals.setdefault(worker, WorkerTotals()).running += 1
         self.live[task, step] = worker
 

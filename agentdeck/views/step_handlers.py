@@ -89,6 +89,7 @@ class StepHandlers:
         step, _ = self._apply(e)
         if step.attempt is not None:
             self.workers.place(e.task, e.step, e.worker)
+            self._open[e.task].graph.agents[step.attempt.agent].add_placed(e.worker)
 
     def _succeeded(self, e: ev.StepSucceeded) -> None:
         at, task_id, key, _, _, usage, input_bytes, reused = e

@@ -14,6 +14,7 @@ from agentdeck.views.inner_place import InnerPlace
 from agentdeck.views.inner_tree import NEWEST, InnerTree
 from agentdeck.views.recorded_task import RecordedTask
 from agentdeck.views.step_transitions import Change, StepView, end_with_task, follow
+from agentdeck.workflow.deck import LOCAL
 from agentdeck.workflow.model import Agent, Data, Definition
 
 
@@ -116,6 +117,11 @@ class StepStory:
     def known(self) -> bool:
         """Whether the log says anything about this step, or its workflow has it."""
         return bool(self.agent or self.attempts or self.notes)
+
+    @property
+    def place(self) -> str:
+        """Where the attempts of its agent run; empty for the engine's own process."""
+        return "" if self.acting is None or self.acting.place == LOCAL else self.acting.place
 
     @property
     def state(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from textual.app import App, ComposeResult
@@ -78,6 +79,28 @@ def order(workers: int = 16) -> list[ev.Event]:
         ev.AttemptFailed(105.0, "A", "payment", 1, failed("card refused")),
         ev.StepRetrying(105.0, "A", "payment", 107.0),
         ev.StepStarted(107.5, "A", "payment", "payment", 2, 102.0),
+    ]
+
+
+#: The same workflow, with two agents at a place.
+ELSEWHERE = replace(
+    ORDER,
+    agents={
+        name: replace(agent, place="big") if name in ("payment", "shipping") else agent
+        for name, agent in ORDER.agents.items()
+    },
+)
+
+
+def placed() -> list[ev.Event]:
+    """Two orders, whose attempts at a place have begun on its workers."""
+    before = order()
+    return [
+        *before[:8],
+        ev.AttemptPlaced(104.0, "A", "payment", 1, "w1"),
+        ev.AttemptPlaced(104.0, "A", "shipping", 1, "w2"),
+        *before[8:],
+        ev.AttemptPlaced(107.5, "A", "payment", 2, "w2"),
     ]
 
 

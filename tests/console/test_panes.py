@@ -11,7 +11,7 @@ from agentdeck.console.panes.timeline import TimelinePane
 from agentdeck.scheduler import events as ev
 from agentdeck.terminal_text import clean
 from agentdeck.views.run_view import RunView
-from tests.console.scenes import Recorded, Stage, failed, order, page, view_of
+from tests.console.scenes import ELSEWHERE, Recorded, Stage, failed, order, page, placed, view_of
 
 pytestmark = pytest.mark.anyio
 
@@ -35,6 +35,23 @@ async def test_agents_show_state_counts_and_what_they_waited_for() -> None:
         payment = line_of(lines, "payment")
         assert "pool" in payment and "2.5 s" in payment and "0%" in payment  # noqa: PT018
         assert line_of(lines, "confirm").lstrip().startswith("·")
+
+
+@pytest.mark.parametrize("width", [80, 160])
+async def test_agents_show_where_they_run_in_a_run_with_places(width: int) -> None:
+    pane = AgentsPane()
+    async with Stage(pane).run_test(size=(width, 10)):
+        pane.tick(view_of(order()), 108.0)
+        assert "place" not in page(pane)[0]
+        pane.tick(view_of(placed(), ELSEWHERE), 108.0)
+        lines = page(pane)
+        assert "place" in lines[0].split()
+        assert "big w1 1 w2 1" in line_of(lines, "payment")
+        assert "big w2 1" in line_of(lines, "shipping")
+        assert "w" not in line_of(lines, "extract").replace("–", "").split("extract")[1]
+        many = [ev.AttemptPlaced(108.0, "A", "shipping", 1, f"node-{number}") for number in range(9)]
+        pane.tick(view_of([*placed(), *many], ELSEWHERE), 108.0)
+        assert "big 10× w2 1" in line_of(page(pane), "shipping")
 
 
 async def test_agents_and_tasks_follow_what_is_looked_at_and_say_what_they_look_at() -> None:
@@ -139,6 +156,30 @@ async def test_the_timeline_draws_attempts_waits_and_the_critical_path() -> None
         await pilot.press("down", "enter")
         await pilot.pause()
         assert foci(app)[-1] == (Selection("payment", "A", "payment"), True)
+
+
+async def test_the_timeline_has_a_lane_per_worker_below_the_agents() -> None:
+    pane = TimelinePane(Recorded(placed()))
+    app = Stage(pane)
+    view = view_of(placed(), ELSEWHERE)
+    async with app.run_test(size=(80, 16)) as pilot:
+        pane.tick(view, 110.0)
+        await app.workers.wait_for_complete()
+        pane.tick(view, 110.0)
+        lines = page(pane)
+        assert [line.split()[:2] for line in lines[5:7]] == [["@", "w1"], ["@", "w2"]]
+        first, second = (line[27:] for line in lines[5:7])
+        # w1 had one attempt from 104 to 105, w2 one from 104 on, and a second one from 107.5.
+        assert "✗" not in second
+        busy = [[mark not in " ·" for mark in line] for line in (first, second)]
+        assert 0 < sum(busy[0]) < sum(busy[1])
+        assert busy[0].index(True) == busy[1].index(True)
+        await pilot.press("end", *["down"] * 5)
+        assert pane.cursor == 5
+        await pilot.pause()
+        assert foci(app)[-1] == (Selection(), False)
+        pane.tick(view_of(placed()[:3], ELSEWHERE), 101.0)  # a replay that went back
+        assert pane.cursor == 3
 
 
 async def test_the_timeline_of_a_replay_shows_what_was_known_then() -> None:

@@ -11,6 +11,7 @@ import pytest
 from agentdeck import Workflow
 from agentdeck.agents.verb import LONGEST_WORKER, AttemptContext
 from agentdeck.cli import show
+from agentdeck.console.step_detail import items_of
 from agentdeck.documents.document import plain
 from agentdeck.engine import launch
 from agentdeck.insight.step import recorded_story
@@ -54,6 +55,13 @@ async def test_the_worker_of_each_attempt_is_recorded_and_shown(
     text = "\n".join(page(story))
     assert "#1 lost" in text
     assert "on far-2" in text
+    assert "it (python at big)" in text.splitlines()[0]
+    shown = items_of(story)
+    assert "python at big" in shown[0].text
+    assert ["on far-2" in shown[at].text for at in range(len(shown)) if shown[at].text.startswith("#")] == [
+        True,
+        False,
+    ]
     lines = show.page(row, outcome.view, document, ())
     assert [line.split() for line in lines if line.startswith("far-")] == [
         ["far-2", "0", "0", "0", "1", "0"],

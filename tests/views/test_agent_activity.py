@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agentdeck.errors import Fault
 from agentdeck.scheduler import events as ev
-from agentdeck.views.agent_activity import BUCKETS, AgentActivity, agent_activity
+from agentdeck.views.agent_activity import BUCKETS, AgentActivity, agent_activity, worker_row
 
 #: Two attempts of one agent, of which the first fails; an agent of a sub-workflow that still runs.
 LOG: list[ev.Event] = [
@@ -31,6 +31,26 @@ def test_attempts_at_once_and_failures_are_given_for_each_stretch() -> None:
         (0.0, 0),
     ]
     assert [round(work, 6) for work, _ in found.along("more/read", 13.0, 1.0, 2)] == [0.0, 1.0]
+
+
+def test_workers_have_rows_of_their_own() -> None:
+    log: list[ev.Event] = [
+        ev.StepStarted(10.0, "1", "pay", "pay", 1, 10.0),
+        ev.AttemptPlaced(11.0, "1", "pay", 1, "w1"),
+        ev.AttemptPlaced(12.0, "1", "pay", 1, "w2"),  # it took the attempt over
+        ev.AttemptLost(13.0, "1", "pay", 1, None, "w2 is gone"),
+        ev.StepStarted(13.0, "1", "pay", "pay", 2, 10.0),
+        ev.AttemptPlaced(13.0, "1", "pay", 2, "w1"),
+        ev.TaskOpened(14.0, "2", {}),
+    ]
+    found = agent_activity(enumerate(log, 1))
+    rows = {
+        name: [(round(work, 6), failed) for work, failed in found.along(name, 10.0, 1.0, 4)]
+        for name in ("pay", worker_row("w1"), worker_row("w2"))
+    }
+    assert [round(work) for work, _ in rows["pay"]] == [1, 1, 1, 1]
+    assert rows["@w1"] == [(0.0, 0), (1.0, 0), (0.0, 0), (1.0, 0)]
+    assert rows["@w2"] == [(0.0, 0), (0.0, 0), (1.0, 0), (0.0, 1)]
 
 
 def test_an_attempt_whose_start_is_not_known_and_one_that_took_no_time_count_as_nothing() -> None:

@@ -61,6 +61,10 @@ def test_attempts_are_counted_as_they_ended() -> None:
         one.apply(one.seq + 1, ev.TaskEnded(4.0, "1", "failed"))
         assert counts(one) == {"w1": [0, 0, 1, 0, 0], "w2": [0, 0, 0, 0, 1]}
         assert not one.place_workers.live
+        assert {name: agent.workers for name, agent in one.agents.items()} == {
+            "a": {"w1": 1},
+            "b": {"w1": 1, "w2": 1},
+        }
 
 
 def test_the_number_of_names_is_bounded() -> None:
@@ -71,6 +75,7 @@ def test_the_number_of_names_is_bounded() -> None:
     totals = view.place_workers.totals
     assert len(totals) == MOST_WORKERS + 1
     assert totals[OTHERS].lost == 19
+    assert view.agents["a"].workers[OTHERS] == 19
 
 
 def test_a_log_that_names_no_attempt_is_no_error() -> None:

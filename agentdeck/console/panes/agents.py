@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agentdeck.console.actions import bindings
 from agentdeck.console.graph.card import failed_role, state_of
-from agentdeck.console.line_widget import Pieces, bar
+from agentdeck.console.line_widget import Piece, Pieces, bar
 from agentdeck.console.log.lines import task_of
 from agentdeck.console.pane import Selection, SelectionChanged
 from agentdeck.console.state_style import GLYPHS
@@ -52,7 +52,9 @@ class AgentsPane(Table[AgentTotals]):
         self._totals = RunTotals(None)
         self._inner: dict[str, tuple[int, str]] = {}  # by row: its depth, and its agent
         names = Column("agent", self._label, 10, flex=1, most=28, order=_path)
-        super().__init__((COLUMNS[0], names, *COLUMNS[1:]), self.rows, empty="no agents yet")
+        self._everywhere = (COLUMNS[0], names, *COLUMNS[1:])
+        self._without_place = tuple(column for column in self._everywhere if column is not PLACE)
+        super().__init__(self._without_place, self.rows, empty="no agents yet")
 
     def tick(self, view: RunView, now: float) -> None:
         self.placeholder = ""
@@ -66,6 +68,8 @@ class AgentsPane(Table[AgentTotals]):
                         rows.append(inner)
                         self._inner[inner.name] = depth, totals.name
         self.rows.set_rows(rows)
+        elsewhere = any(totals.place or totals.workers for totals in rows)
+        self.show_columns(self._everywhere if elsewhere else self._without_place)
         self.refresh_lines()
         if self._could_fold != (folds := self._folds()):
             self._could_fold = folds
@@ -203,10 +207,27 @@ def _usd(totals: AgentTotals) -> Pieces:
     return ((dollars(totals.cost), "text"),)
 
 
+def _ran_on(totals: AgentTotals) -> Pieces:
+    """The place, and its workers with the number of attempts that they began, that with most of them first."""
+    if not totals.place and not totals.workers:
+        return DASH
+    workers = sorted(totals.workers, key=lambda name: -totals.workers[name])[:NAMED]
+    pieces: list[Piece] = [(clean(totals.place), "text")] if totals.place else []
+    if len(totals.workers) > NAMED:
+        pieces.append((f" {len(totals.workers)}×", "dim"))
+    for name in workers:
+        pieces += [(" " * bool(pieces) + clean(name), "dim"), (f" {count(totals.workers[name])}", "text")]
+    return tuple(pieces)
+
+
+#: Workers of a place that are named.
+NAMED = 4
 BAR = 10
 BAR_STATES = ("done", "rejected", "skipped", "failed", "cancelled", "asking", "running")
 #: column: the state whose count is shown in it too.
 BESIDE = {"running": "asking", "done": "rejected"}
+#: Where it runs: only shown in a run with places.
+PLACE = Column("place", _ran_on, 12, flex=1, most=48, rank=1, order=lambda totals: totals.place)
 #: All but the name.
 COLUMNS: tuple[Column[AgentTotals], ...] = (
     Column("state", lambda totals: ((GLYPHS[s := state_of(totals.display_counts)], s),), 1, title=""),
@@ -215,6 +236,7 @@ COLUMNS: tuple[Column[AgentTotals], ...] = (
     _count("running"),
     _count("done"),
     _count("failed"),
+    PLACE,
     _quantile("p50", 0.5, 4),
     _quantile("p95", 0.95, 3),
     Column(

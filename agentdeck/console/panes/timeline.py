@@ -1,10 +1,11 @@
-"""Time: what the steps of a task did and waited for, or how busy each agent was, and what was worth noticing."""
+"""Time: what the steps of a task did and waited for, or how busy each agent and each worker of a place was, and
+what was worth noticing."""
 
 from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from textual import events
@@ -23,8 +24,9 @@ from agentdeck.insight.formatting import plural, seconds
 from agentdeck.insight.lower_bound import critical_steps
 from agentdeck.scheduler.events import Event
 from agentdeck.terminal_text import clean
-from agentdeck.views.agent_activity import AgentActivity, agent_activity
+from agentdeck.views.agent_activity import AgentActivity, agent_activity, worker_row
 from agentdeck.views.agent_totals import AgentTotals
+from agentdeck.views.place_workers import WorkerTotals
 from agentdeck.views.run_timeline import TimelineEntry
 from agentdeck.views.run_view import RunView
 from agentdeck.views.task_timeline import TimelineRow, mark_asking, task_timeline, update_rows
@@ -49,7 +51,8 @@ Source: TypeAlias = Callable[[str], Awaitable[list[tuple[int, Event]]]]
 
 
 class TimelinePane(LineWidget):
-    """A chart of the selected task, or of all agents where none is selected; the run's moments below it.
+    """A chart of the selected task; where none is selected, of all agents, and below them a lane per worker of a
+    place. The run's moments are below it.
 
     `source` is called when another task is selected, and again while the run goes on. What was recorded after the
     view's last event is not shown, so that a replay shows what was known then. One step of the task can be
@@ -81,6 +84,7 @@ class TimelinePane(LineWidget):
         self._rows: list[TimelineRow] = []
         self._critical: set[str] = set()
         self._agents: list[AgentTotals] = []
+        self._workers: Mapping[str, WorkerTotals] = {}
         self._names: list[str] = []
         self._throttle = Throttle()
         self._activity = AgentActivity()
@@ -121,7 +125,10 @@ class TimelinePane(LineWidget):
             if 0 <= now - self._drawn < max(SLOW, cell / 2) and not self._ended:
                 return
             self._agents = [totals for totals in view.agents.values() if totals.has_steps or totals.attempts]
-            self._names = [totals.name for totals in self._agents]
+            workers = [worker_row(name) for name in view.place_workers.totals]
+            self._names = [*(totals.name for totals in self._agents), *workers]
+            self._workers = view.place_workers.totals
+            self._reach(self.cursor)
             self._seek()
         self._drawn = now
         self.refresh_lines()
@@ -144,6 +151,12 @@ class TimelinePane(LineWidget):
             if totals.failed_attempts > self._failures.get(totals.name, totals.failed_attempts):
                 known.fail(totals.name, now)
             self._failures[totals.name] = totals.failed_attempts
+        for name, worker in view.place_workers.totals.items():
+            row, failed = worker_row(name), worker.failed + worker.lost
+            known.add(row, known.until, now, worker.running)
+            if failed > self._failures.get(row, failed):
+                known.fail(row, now)
+            self._failures[row] = failed
         known.until = now
 
     def _follow(self, view: RunView, now: float) -> None:
@@ -247,10 +260,17 @@ class TimelinePane(LineWidget):
 
     @property
     def cursor_selection(self) -> Selection | None:
-        name, task = self._names[self.cursor] if self._names else "", self.selection.task
+        name = self._names[self.cursor] if self._names else ""
         if not name or name in (self.selection.step, self.selection.agent):
             return None
-        return Selection(agent_of(task, name), task, name) if task else Selection(name)
+        return self._selection_of_row()
+
+    def _selection_of_row(self) -> Selection:
+        """What the row under the cursor shows. That of a worker selects nothing."""
+        name, task = self._names[self.cursor], self.selection.task
+        if task:
+            return Selection(agent_of(task, name), task, name)
+        return Selection() if self._worker_of(self.cursor) else Selection(name)
 
     # What is seen --------------------------------------------------------------------------------------------
 
@@ -296,9 +316,7 @@ class TimelinePane(LineWidget):
 
     def _label(self, at: int, width: int) -> Pieces:
         if not self.selection.task:
-            state = state_of(self._agents[at].display_counts)
-            name = self._names[at]
-            return ((f" {GLYPHS[state]} ", state), (fit(name, width - 3), "text"))
+            return self._lane_label(at, width)
         row, inner = self._row(at)
         glyph = GLYPHS.get(row.state, "·") if row.spans or not inner else " "
         if inner:
@@ -309,6 +327,20 @@ class TimelinePane(LineWidget):
         fold = ("▾ " if unfolded else "▸ ") if row.step in self._folding else ""
         name = fit(fold + row.step, width - 5)
         return ((f" {glyph} ", row.state), (name, role), (f" {mark}", "critical"))
+
+    def _lane_label(self, at: int, width: int) -> Pieces:
+        """The name of an agent, or of a worker with how many attempts run there."""
+        if at < len(self._agents):
+            state = state_of(self._agents[at].display_counts)
+            return ((f" {GLYPHS[state]} ", state), (fit(self._names[at], width - 3), "text"))
+        running = self._workers[self._worker_of(at)].running
+        many = f" {running:,}" if running else ""
+        name = fit(clean(self._worker_of(at)), width - 3 - len(many))
+        return ((" @ ", "dim"), (name, "dim"), (many, "running"))
+
+    def _worker_of(self, at: int) -> str:
+        """The worker whose lane this row is; empty for an agent, and for a step of a task."""
+        return "" if self.selection.task or at < len(self._agents) else self._names[at][1:]
 
     def _bars(self, at: int, axis: Axis) -> Pieces:
         now = None if self._ended else self._times[2]
@@ -340,8 +372,7 @@ class TimelinePane(LineWidget):
     def _post_selection(self, *, opened: bool = False) -> None:
         self._sought = ""
         if self._names:
-            name, task = self._names[self.cursor], self.selection.task
-            self.selection = Selection(agent_of(task, name), task, name) if task else Selection(name)
+            self.selection = self._selection_of_row()
             self.post_message(SelectionChanged(self, self.selection, opened=opened))
 
     def action_walk(self, by: int) -> None:
