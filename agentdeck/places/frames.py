@@ -66,8 +66,7 @@ class FramePipe(asyncio.Protocol):
     # The protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        self._transport = transport  # type: ignore[assignment]  # uvloop's is of none of asyncio's classes
 
     def connection_lost(self, error: Exception | None) -> None:
         self._writable.set()
