@@ -4,7 +4,7 @@ by the lengths of the prompts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -148,15 +148,16 @@ def forecast_launch(
     tasks: int = 1,
     seconds: Mapping[str, float] | None = None,
     asks: Prompting | None = None,
+    order: Sequence[str] = (),
 ) -> LaunchForecast:
     """Play the launch on a virtual clock. `seconds` are durations by agent as seen before, `asks` what its
-    prompts would use."""
+    prompts would use, `order` the order of agents that was searched, if one was."""
     asks = asks or Prompting()
     made = plan(definition, workers, tasks, seconds, asks.items)
     counted = {deed.agent: deed.items or 1.0 for deed in made.deeds if deed.many}
     known = {deed.agent: deed.seconds for deed in made.deeds}
     definition, known = without_items(definition, known, counted, workers)
-    played = forecast(definition, workers, min(tasks, PLAYED), known)
+    played = forecast(definition, workers, min(tasks, PLAYED), known, order)
     each = sum(
         d.seconds * (d.items or 1)
         for d in made.deeds

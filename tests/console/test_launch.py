@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from textual.widgets import Button, Input, Static
 
 from agentdeck.console.screens.launch import LaunchScreen
 from agentdeck.operations.engine_process import LaunchRequest
+from agentdeck.store.runs import NewRun, create_run, save_definition, save_durations
+from agentdeck.store.schema import open_for_writing
 from agentdeck.workflow.loader import load
 from agentdeck.workflow.model import Rate
 
@@ -19,18 +23,68 @@ pytestmark = pytest.mark.anyio
 
 
 class Form(App[None]):
-    def __init__(self, file: Path = ORDER) -> None:
+    def __init__(self, file: Path = ORDER, db: Path = Path("/nowhere/deck.db")) -> None:
         super().__init__()
         self.file = file
+        self.db = db
         self.orders: list[LaunchRequest | None] = []
 
     def on_mount(self) -> None:
-        form = LaunchScreen(load(self.file).definition, self.file, Path("/nowhere/deck.db"), 20)
+        form = LaunchScreen(load(self.file).definition, self.file, self.db, 20)
         self.push_screen(form, self.orders.append)
 
 
 def shown(app: App[None], name: str) -> str:
     return str(app.screen.query_one(name, Static).visual)
+
+
+FIVE = """
+agentdeck: 1
+name: five
+agents:
+  a: { python: "m:a" }
+  b: { python: "m:b" }
+  c: { python: "m:c" }
+  d: { python: "m:d" }
+  e: { python: "m:e" }
+"""
+
+
+def measured(folder: Path, workflow: str, taken: dict[str, float]) -> Path:
+    """A store in which agents of this workflow took so many seconds, ten times each."""
+    measured_in = str(folder.resolve()) if workflow == "five" else ""
+    db, definition = folder / "deck.db", load(folder / "five.yaml").definition
+    with closing(open_for_writing(db)) as connection, connection:
+        identity = save_definition(connection, replace(definition, name=workflow))
+        create_run(connection, NewRun("r", workflow, identity, 1.0))
+        save_durations(connection, workflow, measured_in, {name: [each] * 10 for name, each in taken.items()})
+    return db
+
+
+async def outlook(app: Form) -> str:
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.screen.query_one("#workers", Input).value = "2"
+        await pilot.pause()
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        return shown(app, "#forecast")
+
+
+async def test_the_forecast_uses_what_agents_took_in_other_workflows(tmp_path: Path) -> None:
+    file = tmp_path / "five.yaml"
+    file.write_text(FIVE)
+    db = measured(tmp_path, "other", dict.fromkeys("abcde", 4.0))
+    page = await outlook(Form(file, db))
+    assert "expected    12.0 s" in page
+    assert "assumed" not in page
+
+
+async def test_the_forecast_is_of_the_order_that_the_launch_would_search(tmp_path: Path) -> None:
+    file = tmp_path / "five.yaml"
+    file.write_text(FIVE)
+    db = measured(tmp_path, "five", {"a": 3.0, "b": 3.0, "c": 2.0, "d": 2.0, "e": 2.0})
+    page = await outlook(Form(file, db))
+    assert "expected    6.0 s" in page, "the longest path first takes 7"
 
 
 async def test_nothing_changed_is_launched_as_the_file_says() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from time import perf_counter
 
 from rich.text import Text
 from textual import on, work
@@ -26,8 +27,9 @@ from agentdeck.insight.launch_forecast import Used, forecast_launch, prompting, 
 from agentdeck.operations.engine_process import LaunchRequest
 from agentdeck.operations.overrides import override
 from agentdeck.operations.workflow_file_edit import save
+from agentdeck.scheduler.order_search import BRIEFLY, search_order
 from agentdeck.store.async_reader import AsyncReader
-from agentdeck.store.reader import Reader
+from agentdeck.store.reader import Reader, means
 from agentdeck.terminal_text import clean
 from agentdeck.workflow.model import Data, Definition
 
@@ -70,6 +72,7 @@ class LaunchScreen(ModalScreen[LaunchRequest]):
         self.db = db
         self.form = LaunchForm(definition, file, at_once)
         self.checked = Checked()
+        self._samples: dict[str, list[float]] = {}
         self._seen: dict[str, float] = {}
         self._used: dict[str, Used] = {}
 
@@ -184,7 +187,9 @@ class LaunchScreen(ModalScreen[LaunchRequest]):
         name = self.definition.name
         try:
             async with AsyncReader(self.db) as store:
-                self._seen = await store.read(Reader.durations, name, str(self.form.folder))
+                self._samples = await store.read(Reader.samples, name, str(self.form.folder))
+                elsewhere = await store.read(Reader.seconds_elsewhere, self.definition, str(self.form.folder))
+                self._seen = elsewhere | means(self._samples)
                 rows = await store.read(Reader.runs, workflow=name, limit=10)
         except AgentdeckError:
             return
@@ -203,11 +208,18 @@ class LaunchScreen(ModalScreen[LaunchRequest]):
             settings = [f"{name}={value}" for name, value in self.checked.settings.items()]
             definition = override(self.definition, settings)
             asks = prompting(definition, self.form.deck, self.checked.count, self._used)
-            seen = forecast_launch(definition, int(workers), self.checked.count, self._seen, asks)
+            order = () if self._text("tasks").strip() else self._order(definition, int(workers))
+            seen = forecast_launch(definition, int(workers), self.checked.count, self._seen, asks, order)
             forecast = summary_text.launch(seen, role_styles(self.app))
         except AgentdeckError as error:
             forecast = Text(clean(str(error)))
         self.app.call_from_thread(self._show_forecast, forecast)
+
+    def _order(self, definition: Definition, workers: int) -> tuple[str, ...]:
+        """The order in which a launch of one task starts its steps, searched as briefly as the launch does."""
+        until = perf_counter() + BRIEFLY
+        found = search_order(definition, self._samples, workers, "plan", lambda: perf_counter() < until)
+        return found.agents
 
     def _show_forecast(self, forecast: Text) -> None:
         if self.is_attached:
