@@ -1,4 +1,4 @@
-"""`questions` and `answer`: what runs ask a person, and the answers."""
+"""`questions` and `answer`: questions of runs to the operator, and the answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @db_option
 @json_option("Print a JSON list.")
 def questions(run: str | None, db: str | None, as_json: bool) -> None:
-    """List what waits for a person, in one run or in all: approvals, questions that agents ask while they work,
+    """List what waits for an answer, in one run or in all: approvals, questions that agents ask while they work,
     and budgets that are used up.
 
     \b

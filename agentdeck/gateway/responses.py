@@ -37,7 +37,7 @@ PLAIN = "functions"
 
 
 class OfferedTool(NamedTuple):
-    """A tool as the client offers it, and as a model is told of it. `custom`: its input is text."""
+    """A tool: as the client offers it, and `spec`, as a model sees it. `custom`: its input is text."""
 
     spec: ToolSpec
     name: str

@@ -168,7 +168,7 @@ class _Flow:
                 what = f"{name} calls {method.call or 'nothing'}, which is not known"
                 self.fault((*path, "do"), what, did_you_mean(method.call, known, f"there are {', '.join(known)}"))
             if data.get("human_feedback") is not None:
-                what = f"{name} asks a person, whose free text a model turns into an outcome (human_feedback)"
+                what = f"{name} asks for feedback, from whose text a model chooses the outcome (human_feedback)"
                 self.fault((*path, "human_feedback"), what, "write an agent with approve: in the workflow")
             emit = data.get("emit")
             if data.get("router"):

@@ -57,7 +57,7 @@ def graph_of_object(target: str, folder: Path, findings: Findings) -> StateGraph
         for branch in branches.values():
             graph.branches.append(_branch(source, branch, graph, findings))
     if builder.managed or built.interrupt_before_nodes or built.interrupt_after_nodes:
-        why = "managed values" if builder.managed else "interrupts: it stops for a person"
+        why = "managed values" if builder.managed else "interrupts: it stops and waits for an answer"
         findings.fault(graph.place, f"the graph has {why}", WHOLE.format(target=target))
     for key in builder.schemas[builder.input_schema]:
         graph.inputs[key] = _type(builder.input_schema, key)

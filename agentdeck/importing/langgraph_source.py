@@ -29,8 +29,8 @@ from agentdeck.workflow.yaml_source import refusal
 RUN_CODE = "use --run-code, which imports the module"
 #: Arguments that change what a run does; each with the reason why it is not imported.
 REFUSED = {
-    "interrupt_before": "the graph stops for a person there",
-    "interrupt_after": "the graph stops for a person there",
+    "interrupt_before": "the graph stops there and waits for an answer",
+    "interrupt_after": "the graph stops there and waits for an answer",
     "error_handler": "another function handles the errors of the node",
 }
 #: Arguments that are not carried over.
@@ -103,7 +103,7 @@ class _Reader:
         else:
             self.graph.inputs = self.fields(self.state)
         for call in calls(self.tree, "interrupt"):
-            what = "a node asks a person (interrupt)"
+            what = "a node waits for an answer of the operator (interrupt)"
             self.fault(call, what, WHOLE.format(target=self.target))
         self.check_ends()
         return self.graph

@@ -1,4 +1,4 @@
-"""Writes an imported workflow as the text of a workflow file, as a person would write it."""
+"""Writes an imported workflow as the text of a workflow file, as one writes it by hand."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _block(values: Mapping[str, Any]) -> Any:
 
 
 def _value(value: Data) -> Any:
-    """The value in the style in which a person would write it: long text as a block, short lists on one line."""
+    """The value in the style in which one writes it by hand: long text as a block, short lists on one line."""
     from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
     if isinstance(value, str):

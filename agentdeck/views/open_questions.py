@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agentdeck.scheduler import events as ev
 
-#: The events that ask, and those after which nobody has to answer any more.
+#: The events that ask, and those after which no answer is needed.
 KINDS = (
     ev.Noted, ev.StepAnswered, ev.StepFailed, ev.StepSkipped, ev.StepCancelled, ev.StepReopened, ev.TaskEnded,
     ev.RunPaused, ev.RunUnpaused, ev.RunResumed, ev.RunEnded,

@@ -222,7 +222,7 @@ ROUTER = "  r: { listen: a, router: true, emit: [y, n], do: { call: expression, 
         ),
         (
             START + "  b: { listen: a, DO, human_feedback: { message: ok? } }\n",
-            "asks a person",
+            "asks for feedback",
         ),
         (START + "  b: { listen: a, do: { call: expression, expr: '1 / 2' } }\n", "/ 2 is not translated"),
         (

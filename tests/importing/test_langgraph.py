@@ -371,11 +371,11 @@ FIRST = 'builder = StateGraph(State).add_node("a", node("a")).add_edge(START, "a
         ),
         (
             FIRST + "def b(s): return interrupt('?')\nbuilder.add_node(b).add_edge('a', 'b')\ngraph = builder",
-            "asks a person",
+            "waits for an answer of the operator",
         ),
         (
             FIRST + "graph = builder.compile(interrupt_before=['a'])",
-            "interrupt_before: the graph stops for a person",
+            "interrupt_before: the graph stops there and waits for an answer",
         ),
         (FIRST + "builder.add_node(**given)\ngraph = builder", "**given cannot be read without running it"),
         (

@@ -1,5 +1,5 @@
 """AutoGen AgentChat: agents and teams. Who speaks, what is said and the tools that are called are inner steps; a
-user proxy, and a hand-off to somebody outside of the team, are questions."""
+user proxy, and a hand-off to a target outside the team, are questions."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ class _Talk:
         return [Ended(inner, error=error) for inner in (*self._tools, *self._turns.values())]
 
     def handoff(self) -> dict[str, str] | None:
-        """The hand-off with which the call ended, to somebody whom it does not know."""
+        """The hand-off with which the call ended, where its target is not a member of the team."""
         last = self._last
         if last is None or last.type != "HandoffMessage" or (self._team and last.target in self._models):
             return None

@@ -100,7 +100,7 @@ class Session:
             self._queue.put_nowait(None)
 
     async def _ask(self, name: str, prompt: str, token: Any) -> str:
-        """What a person says to a proxy. Without an answer the call ends here, once nobody else speaks."""
+        """The operator's answer for a user proxy. Without one the call ends here, once no other member speaks."""
         if name in self._answers:
             return self._answers.pop(name)
         self.asking[name] = prompt
@@ -132,4 +132,4 @@ def _proxies(found: Any, outermost: bool = True) -> Iterator[tuple[Any, bool]]:
 
 
 async def _refuse(name: str, prompt: str, token: Any) -> str:
-    raise RuntimeError(f"{name} cannot ask inside of this team; hand off to somebody outside of it instead")
+    raise RuntimeError(f"{name} cannot ask inside this team; use a hand-off to a target outside it instead")

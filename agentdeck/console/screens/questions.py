@@ -1,4 +1,4 @@
-"""What all runs ask a person, with a page on the selected question, and its answer."""
+"""The open questions of all runs, with a page on the selected one, and its answer."""
 
 from __future__ import annotations
 

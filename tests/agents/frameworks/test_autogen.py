@@ -309,7 +309,7 @@ async def test_a_proxy_with_a_function_of_its_own_is_left_alone() -> None:
 
 async def test_a_proxy_that_cannot_ask_fails_and_does_not_wait_for_the_terminal() -> None:
     inner = RoundRobinGroupChat([UserProxyAgent("ada")], max_turns=1)
-    with pytest.raises(RuntimeError, match="ada cannot ask inside of this team; hand off"):
+    with pytest.raises(RuntimeError, match="ada cannot ask inside this team; use a hand-off"):
         await events_of(RoundRobinGroupChat([inner], max_turns=1))
 
 
