@@ -27,15 +27,13 @@ from time import process_time
 from typing import NamedTuple
 
 from agentdeck.agents.python import Python
-from agentdeck.scheduler import actions as act
-from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.order_search import BRIEFLY, HIDDEN, STEADY, OrderSearch
-from agentdeck.scheduler.program import Program
-from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.workflow import graph
 from agentdeck.workflow.model import Agent, Definition, Timeout
 from benchmarks.graphs import ORDER
 from benchmarks.order_graphs import WORKERS, Graph, graphs
+from benchmarks.virtual_run import Played
+from benchmarks.virtual_run import play as play_run
 
 #: Seconds of `workflows/order.yaml`.
 TAKES = {"extract": 2.0, "payment": 1.5, "inventory": 2.0, "shipping": 1.0, "confirm": 1.0}
@@ -65,13 +63,6 @@ class Case(NamedTuple):
         return max(self.graph.path(), work)
 
 
-class Played(NamedTuple):
-    """When a run ended, and when its tasks did on average."""
-
-    makespan: float
-    mean_end: float
-
-
 class Result(NamedTuple):
     """A case, and what was played of it."""
 
@@ -92,39 +83,11 @@ def play(
     """Run the case on the scheduler, which knows these seconds of its agents; in a searched `order` or without.
     `takes` are the seconds of this run, where they are not those of the graph."""
     of, free = case.graph, Timeout(attempt=None)
-    takes = takes or of.seconds
     agents = {
         name: Agent(name, Python("m:f"), needs=tuple(above), timeout=free) for name, above in of.needs.items()
     }
     definition = Definition(of.name, agents)
-    scheduler = Scheduler(Program(definition, known), run="order", workers=case.workers)
-    now, opened, count, ended = 0.0, 0, 0, 0.0
-    ends: list[tuple[float, int, ev.StepStarted]] = []
-    todo: list[ev.Event | ev.Signal] = [
-        ev.RunStarted(0.0, "order", of.name, "", {}, {}, tasks=case.tasks, order=order)
-    ]
-    while True:
-        while todo:
-            for action in scheduler.handle(todo.pop(0)):
-                match action:
-                    case act.StartAttempt(started):
-                        count += 1
-                        heappush(ends, (now + takes[started.agent], count, started))
-                    case act.PullTask():
-                        opened += 1
-                        more = opened <= case.tasks
-                        todo.append(
-                            ev.TaskOpened(now, str(opened), {}) if more else ev.TasksExhausted(now, case.tasks)
-                        )
-                    case act.Record(ev.TaskEnded()):
-                        ended += now
-                    case act.Finish():
-                        return Played(now, ended / case.tasks)
-        now, together = ends[0][0], list[ev.Event]()
-        while ends and ends[0][0] == now:
-            done = heappop(ends)[2]
-            together.append(ev.StepSucceeded(now, done.task, done.step, done.attempt))
-        todo.append(ev.Batch(now, tuple(together)))
+    return play_run(definition, known, takes or of.seconds, case.workers, case.tasks, order)
 
 
 Key = Callable[[int, str], float]

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from heapq import heappop, heappush
 from itertools import product
 from math import inf
 from pathlib import Path
@@ -24,15 +23,12 @@ from time import process_time
 from typing import NamedTuple
 
 from agentdeck.agents.python import Python
-from agentdeck.scheduler import actions as act
-from agentdeck.scheduler import events as ev
 from agentdeck.scheduler.order_search import BRIEFLY, OrderSearch
-from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.resources import uses_of
-from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.workflow import graph
 from agentdeck.workflow.model import Agent, Definition, Limits, Timeout
 from benchmarks.order import mean
+from benchmarks.virtual_run import play as play_run
 
 BEST = Path(__file__).with_suffix(".json")
 STEPS, RESOURCES, MOST_NEEDS = 30, 4, 3
@@ -191,26 +187,7 @@ def play(case: Case, known: Mapping[str, float], order: tuple[str, ...] = ()) ->
         for name, needs in case.needs.items()
     }
     definition = Definition(case.name, agents, limits=Limits(resources=case.limits))
-    scheduler = Scheduler(Program(definition, known), run="order", workers=len(agents))
-    now, count = 0.0, 0
-    ends: list[tuple[float, int, ev.StepStarted]] = []
-    begin = ev.RunStarted(0.0, "order", case.name, "", {}, {}, order=order)
-    todo: list[ev.Event | ev.Signal] = [begin, ev.TaskOpened(0.0, "1", {}), ev.TasksExhausted(0.0, 1)]
-    while True:
-        while todo:
-            for action in scheduler.handle(todo.pop(0)):
-                match action:
-                    case act.StartAttempt(started):
-                        count += 1
-                        heappush(ends, (now + case.seconds[started.agent], count, started))
-                    case act.Finish():
-                        return now
-        now = ends[0][0]
-        together = list[ev.Event | ev.Signal]()
-        while ends and ends[0][0] == now:
-            done = heappop(ends)[2]
-            together.append(ev.StepSucceeded(now, done.task, done.step, done.attempt))
-        todo.append(ev.Batch(now, tuple(together)))
+    return play_run(definition, known, case.seconds, len(agents), order=order).makespan
 
 
 def search(case: Case) -> tuple[str, ...]:
