@@ -31,13 +31,18 @@ LARGE = 1_000_000
 def backup(file: str, db: str | None, force: bool) -> None:
     """Copy the current store into FILE and check the copy. Runs continue meanwhile. To use the copy: --db FILE.
 
+    What agents of frameworks have kept beside the store is copied beside FILE, into FILE-checkpoints.
+
     \b
     Example:
       agentdeck backup monday.db
     """
+    from agentdeck.agents import checkpoints
     from agentdeck.store.backup import backup as copy
 
-    say(f"{file}: {size(copy(database(db), Path(file), force=force))}, checked")
+    store, to = database(db), Path(file)
+    copied = copy(store, to, force=force, beside={checkpoints.beside(store): checkpoints.beside(to)})
+    say(f"{file}: {size(copied)}, checked")
 
 
 @click.command()

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import stat
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,31 @@ def test_a_damaged_store_does_not_replace_a_good_copy(tmp_path: Path) -> None:
         backup(path, to, force=True)
     assert to.read_bytes() == good
     assert not list(tmp_path.glob("*.part")) + list(tmp_path.glob(".*.part"))
+
+
+def test_files_beside_the_store_are_copied_with_it(tmp_path: Path) -> None:
+    path, to = tmp_path / "deck.db", tmp_path / "copy.db"
+    kept, copy = tmp_path / "deck.db-checkpoints", tmp_path / "copy.db-checkpoints"
+    Writer(path).close()
+    backup(path, to, beside={kept: copy})
+    assert not copy.exists(), "there was nothing to copy"
+    with closing(sqlite3.connect(kept)) as written, written:
+        written.execute("PRAGMA journal_mode = WAL")
+        written.execute("CREATE TABLE threads (thread_id)")
+        written.execute("INSERT INTO threads VALUES ('r/1/a')")
+        size = backup(path, to, force=True, beside={kept: copy})  # while another connection has it open
+    with closing(sqlite3.connect(copy)) as read:
+        assert read.execute("SELECT thread_id FROM threads").fetchall() == [("r/1/a",)]
+    assert size == to.stat().st_size + copy.stat().st_size
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    to.unlink()
+    with pytest.raises(UsageError, match=r"copy\.db-checkpoints exists"):
+        backup(path, to, beside={kept: copy})
+    assert not to.exists()
+    kept.unlink()
+    backup(path, to, force=True, beside={kept: copy})
+    assert not copy.exists(), "checkpoints of an earlier backup would not fit this one"
+    kept.write_bytes(b"no database" * 100)
+    with pytest.raises(StoreError):
+        backup(path, to, force=True, beside={kept: copy})
+    assert not list(tmp_path.glob(".*.part"))

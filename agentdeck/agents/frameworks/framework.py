@@ -53,8 +53,8 @@ class Used(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A question to the operator. A call with questions ends after the last of them, without a result, and is made
-    again with the answers, by these ids. `schema` is the JSON Schema of the answer, None for any."""
+    """A question to the operator. A call with questions ends after the last of them, without a result. It is
+    called again with the answers, by these ids. `schema` is the JSON Schema of the answer, None for any."""
 
     id: str
     question: str

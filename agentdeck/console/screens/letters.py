@@ -13,8 +13,8 @@ from textual.containers import Horizontal, Vertical
 from agentdeck.console.actions import bindings
 from agentdeck.console.outline import OutlineItem, OutlineView, outline, prose
 from agentdeck.console.run_records import RunRecords
-from agentdeck.console.screens.base import SizedScreen
 from agentdeck.console.screens.dialogs import Choice, Confirm, TextDialog, ask
+from agentdeck.console.screens.store_list import StoreListScreen
 from agentdeck.console.status_lines import Footer
 from agentdeck.console.table import Table
 from agentdeck.console.table_model import Column, TableRows
@@ -22,14 +22,12 @@ from agentdeck.errors import AgentdeckError
 from agentdeck.insight.formatting import moment, plural
 from agentdeck.operations import engine_process
 from agentdeck.operations.engine_process import EngineProcess
-from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.letters import Letter
 from agentdeck.store.reader import LogLine, Reader
 from agentdeck.terminal_text import clean
 from agentdeck.views.inner_place import inside
 from agentdeck.workflow.model import Definition
 
-AGAIN = 1.0
 LINES = 200
 
 
@@ -59,7 +57,7 @@ LETTERS: tuple[Column[Letter], ...] = (
 )
 
 
-class LettersScreen(SizedScreen):
+class LettersScreen(StoreListScreen[Letter]):
     """Open letters of a run, or of all runs (`run` empty), read once a second. Retrying and dropping is done by
     `agentdeck letters` in a process of its own, so that it goes on when the console closes."""
 
@@ -91,7 +89,6 @@ class LettersScreen(SizedScreen):
         self._letters = Table(LETTERS, self.rows, empty="")
         self._letters.border_title = "with this cause"
         self._shown = 0
-        self._reading = False
         self._processes: list[tuple[EngineProcess, frozenset[int]]] = []
 
     def compose(self) -> ComposeResult:
@@ -105,35 +102,14 @@ class LettersScreen(SizedScreen):
         yield Footer()
 
     def on_mount(self) -> None:
-        self._store = AsyncReader(self.console_app.db)
         self._causes.focus()
-        self.poll(AGAIN, self._look)
-        self.await_rows()
-        self._look()
-
-    async def on_unmount(self) -> None:
-        await self._store.close()
 
     # Reading -------------------------------------------------------------------------------------------------
 
-    def _look(self) -> None:
-        if not self._reading:
-            self._reading = True
-            self.run_worker(self._read(), name="letters", group="letters")
+    async def read_rows(self) -> list[Letter]:
+        return await self.store.read(Reader.letters, self.run or None, state="open")
 
-    async def _read(self) -> None:
-        fault, found = "", list[Letter]()
-        try:
-            found = await self._store.read(Reader.letters, self.run or None, state="open")
-        except AgentdeckError as error:
-            fault = str(error)
-        self._reading = False
-        if not self.query(OutlineView):  # the screen is being closed
-            return
-        if fault:
-            self.notify(clean(fault), title="store", severity="error")
-            self.rows_are_read()
-            return
+    def show_rows(self, found: list[Letter]) -> None:
         self._report_ended({letter.id for letter in found})
         if found != self.letters or not self._shown:
             self.letters = found
@@ -144,7 +120,6 @@ class LettersScreen(SizedScreen):
             self.causes.set_rows(sorted(causes, key=lambda one: -len(one.letters)))
             self._causes.refresh_lines()
             self._choose()
-        self.rows_are_read()
 
     @property
     def cause(self) -> Cause | None:
@@ -189,8 +164,8 @@ class LettersScreen(SizedScreen):
         from agentdeck.insight.step import place_of_failure
 
         try:
-            place = await self._store.read(place_of_failure, letter.run, letter.task, letter.step)
-            lines = await self._store.read(
+            place = await self.store.read(place_of_failure, letter.run, letter.task, letter.step)
+            lines = await self.store.read(
                 Reader.logs, letter.run, agent=letter.step, task=letter.task, tail=LINES
             )
         except AgentdeckError:
@@ -280,7 +255,7 @@ class LettersScreen(SizedScreen):
         from agentdeck.operations import once_decision
 
         try:
-            undecided = await self._store.read(once_decision.undecided, unknown)
+            undecided = await self.store.read(once_decision.undecided, unknown)
         except AgentdeckError:
             undecided = unknown
         if not self.is_active:
@@ -322,7 +297,7 @@ class LettersScreen(SizedScreen):
     async def _ask_for_input(self, letters: list[Letter]) -> None:
         """Ask for another input of the tasks, and run letters again with it."""
         try:
-            definitions = await self._store.read(_definitions, sorted({letter.run for letter in letters}))
+            definitions = await self.store.read(_definitions, sorted({letter.run for letter in letters}))
         except AgentdeckError as error:
             self.notify(clean(str(error)), severity="error")
             return

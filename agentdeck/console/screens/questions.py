@@ -11,8 +11,8 @@ from textual.containers import Horizontal
 from agentdeck.console.actions import bindings
 from agentdeck.console.outline import OutlineItem, OutlineView, outline, prose
 from agentdeck.console.run_records import RunRecords
-from agentdeck.console.screens.base import SizedScreen
 from agentdeck.console.screens.dialogs import ask
+from agentdeck.console.screens.store_list import StoreListScreen
 from agentdeck.console.status_lines import Footer
 from agentdeck.console.table import Table
 from agentdeck.console.table_model import Column, TableRows
@@ -21,10 +21,7 @@ from agentdeck.errors import AgentdeckError
 from agentdeck.insight.formatting import moment, seconds
 from agentdeck.operations import commands
 from agentdeck.operations.questions import QuestionList, StepQuestion
-from agentdeck.store.async_reader import AsyncReader
 from agentdeck.terminal_text import clean
-
-AGAIN = 1.0
 
 COLUMNS: tuple[Column[Question], ...] = (
     Column("run", lambda one: clean(one.run), 11, rank=1),
@@ -35,7 +32,7 @@ COLUMNS: tuple[Column[Question], ...] = (
 )
 
 
-class QuestionsScreen(SizedScreen):
+class QuestionsScreen(StoreListScreen[Question]):
     """The open questions of all runs, read once a second."""
 
     scope = "questions"
@@ -61,7 +58,6 @@ class QuestionsScreen(SizedScreen):
         self._table.border_title = "questions"
         self._questions = QuestionList()
         self._shown: Question | None = None
-        self._reading = False
 
     def compose(self) -> ComposeResult:
         with Horizontal():
@@ -72,32 +68,15 @@ class QuestionsScreen(SizedScreen):
         yield Footer()
 
     def on_mount(self) -> None:
-        self._store = AsyncReader(self.console_app.db)
         self._table.focus()
-        self.poll(AGAIN, self._look)
-        self.await_rows()
-        self._look()
 
-    async def on_unmount(self) -> None:
-        await self._store.close()
+    async def read_rows(self) -> list[Question]:
+        return await self.store.read(self._questions.read)
 
-    def _look(self) -> None:
-        if not self._reading:
-            self._reading = True
-            self.run_worker(self._read(), name="questions", group="questions")
-
-    async def _read(self) -> None:
-        try:
-            found = await self._store.read(self._questions.read)
-        except AgentdeckError as error:
-            self.notify(clean(str(error)), title="store", severity="error")
-        else:
-            if self.query(OutlineView):  # the screen is not being closed
-                self.rows.set_rows(found)
-                self._table.refresh_lines()
-                self._page()
-        self._reading = False
-        self.rows_are_read()
+    def show_rows(self, found: list[Question]) -> None:
+        self.rows.set_rows(found)
+        self._table.refresh_lines()
+        self._page()
 
     @property
     def question(self) -> Question | None:
