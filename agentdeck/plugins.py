@@ -12,10 +12,12 @@ named and left out; everything else goes on.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from agentdeck.errors import AgentdeckError, described
@@ -24,6 +26,10 @@ Seam: TypeAlias = Literal["agents", "providers", "places", "observers", "framewo
 SEAMS: tuple[Seam, ...] = get_args(Seam)
 #: The package whose plugins are built in: they come first, and no other package can replace them.
 BUILT_IN = "agentdeck"
+#: The folder of a checkout, where this package is one.
+SOURCE = Path(__file__).parents[1]
+#: What helps where agentdeck's own parts are not registered.
+STALE = "this installation is older than its code; install it again: pip install -e ."
 #: What code of a plugin may raise that has to be reported with the plugin's name.
 PLUGIN_ERRORS = (Exception, SystemExit, GeneratorExit)
 
@@ -80,11 +86,27 @@ def installed(seam: Seam) -> tuple[Plugin, ...]:
     found = (_plugin(seam, entry) for entry in found_entry_points()[seam])
     ordered = sorted(found, key=lambda one: (one.package != BUILT_IN, one.name, one.package))
     if not any(plugin.package == BUILT_IN for plugin in ordered):
-        raise PluginError(
-            "agentdeck's own parts are not registered: this installation is older than its code; "
-            "install it again: pip install -e ."
-        )
+        raise PluginError(f"agentdeck's own parts are not registered: {STALE}")
     return tuple(ordered)
+
+
+def unregistered(source: Path = SOURCE) -> tuple[Plugin, ...]:
+    """The built-in parts that a checkout has and its editable installation does not know, because it was made by
+    an earlier version. None where agentdeck was not installed from a checkout."""
+    try:
+        project = tomllib.loads((source / "pyproject.toml").read_text())["project"]
+    except (OSError, KeyError):
+        return ()
+    if project["name"] != BUILT_IN:
+        return ()
+    own = [plugin for plugin in all_installed() if plugin.package == BUILT_IN]
+    known = {(plugin.seam, plugin.name) for plugin in own}
+    return tuple(
+        Plugin(seam, name, target, BUILT_IN, own[0].version, EntryPoint(name, target, f"agentdeck.{seam}"))
+        for seam in SEAMS
+        for name, target in project.get("entry-points", {}).get(f"agentdeck.{seam}", {}).items()
+        if (seam, name) not in known
+    )
 
 
 def _plugin(seam: Seam, entry: EntryPoint) -> Plugin:

@@ -84,3 +84,15 @@ def test_an_installation_older_than_its_code_says_so(tmp_path: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
     )
     assert "this installation is older than its code; install it again" in done.stdout
+
+
+def test_parts_that_the_installation_does_not_know_yet_are_named(tmp_path: Path) -> None:
+    assert plugins.unregistered(tmp_path) == (), "no checkout"
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\nname = "agentdeck"\n[project.entry-points."agentdeck.frameworks"]\n'
+        'newest = "agentdeck.agents.frameworks.newest:Newest"\n'
+        'langgraph = "agentdeck.agents.frameworks.langgraph:LangGraph"\n'
+    )
+    assert [(one.seam, one.name) for one in plugins.unregistered(tmp_path)] == [("frameworks", "newest")]
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "other"\n')
+    assert plugins.unregistered(tmp_path) == (), "another project's folder"

@@ -28,7 +28,8 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
 
     Exit codes: 0 fine (warnings do not count), 2 some file has a fault.
     """
-    from agentdeck.cli.error_output import tidy
+    from agentdeck import plugins
+    from agentdeck.cli.error_output import say, tidy
     from agentdeck.cli.text_tables import out, print_document
     from agentdeck.insight.formatting import plural
     from agentdeck.workflow.check import check as look
@@ -46,6 +47,9 @@ def check(files: tuple[str, ...], as_json: bool) -> int:
             warnings = len(found) - faults
             counts = [plural(n, word) for n, word in ((faults, "fault"), (warnings, "warning")) if n]
             out(tidy(f"{file}: {', '.join(counts) or 'ok'}"))
+    if missing := plugins.unregistered():
+        names = ", ".join(f"{plugin.seam} {plugin.name}" for plugin in missing)
+        say(f"not registered: {names}: {plugins.STALE}")
     good = all(issue.warning for issue in issues)
     if as_json:
         from agentdeck.documents.command import Check

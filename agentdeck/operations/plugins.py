@@ -38,8 +38,11 @@ class PluginState(NamedTuple):
 
 
 def plugin_states() -> Iterator[PluginState]:
-    """Every installed plugin, by seam, agentdeck's own first. All of them are imported."""
+    """Every installed plugin, by seam, agentdeck's own first, and what an installation from a checkout does not
+    know yet. All that are installed are imported."""
     for seam in SEAMS:
         why = {one.plugin: one.why for one in LOADERS[seam]().broken}
         for plugin in plugins.installed(seam):
             yield PluginState(plugin, why.get(plugin, ""))
+    for plugin in plugins.unregistered():
+        yield PluginState(plugin, f"it is not registered: {plugins.STALE}")
