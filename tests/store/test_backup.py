@@ -106,10 +106,11 @@ def test_files_beside_the_store_are_copied_with_it(tmp_path: Path) -> None:
     Writer(path).close()
     backup(path, to, beside={kept: copy})
     assert not copy.exists(), "there was nothing to copy"
-    with closing(sqlite3.connect(kept)) as written, written:
+    with closing(sqlite3.connect(kept)) as written:
         written.execute("PRAGMA journal_mode = WAL")
         written.execute("CREATE TABLE threads (thread_id)")
         written.execute("INSERT INTO threads VALUES ('r/1/a')")
+        written.commit()
         size = backup(path, to, force=True, beside={kept: copy})  # while another connection has it open
     with closing(sqlite3.connect(copy)) as read:
         assert read.execute("SELECT thread_id FROM threads").fetchall() == [("r/1/a",)]
