@@ -21,6 +21,8 @@ ELSEWHERE = {
     "make run": "test_make_run_is_the_demo",
     "agentdeck run workflows/frameworks": "tests/agents/frameworks/test_langgraph.py, with the answer",
     "agentdeck answer": "the same",
+    "agentdeck places --folder workflows/places": "tests/cli/test_place_example.py",
+    "agentdeck run workflows/places": "the same",
     "make test": "it is this suite",
     "python3 -m pip wheel": "needs a build environment; test_extras_exist checks the extras",
     "python3 -m pip install": "needs the wheel",

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from distributed import Client, Security
 
 from agentdeck.places.cluster import Cluster, ClusterError, HostGone, HostLink, WorkerFacts
-from agentdeck.places.dask_local import LocalDask
+from agentdeck.places.dask_local import START, LocalDask
 from agentdeck.places.host import Host
 
 #: Seconds in which a scheduler has to answer.
@@ -44,6 +44,11 @@ class DaskCluster(Cluster):
             self._local = LocalDask(local["workers"], local["slots"])
             self._address = await self._local.start()
         self._client = await self._connected(direct=True)
+        if local is not None:
+            try:
+                await self._client.wait_for_workers(local["workers"], timeout=START)
+            except TimeoutError:
+                raise ClusterError(f"the workers have not all started within {START:g} s") from None
 
     async def _connected(self, direct: bool) -> Client:
         try:
