@@ -93,7 +93,7 @@ def _report(imported: Imported, out: str | None, force: bool) -> int:
     """Write the workflow, and print the warnings."""
     from agentdeck.cli.error_output import say, tidy
     from agentdeck.insight.formatting import plural
-    from agentdeck.operations.importing import write_new
+    from agentdeck.operations.new_file import write_new
 
     if out is None:
         click.echo(imported.text, nl=False)

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 #: The sections of the help: their verbs in the order in which they are shown, each with its module.
 SECTIONS = {
-    "Run": {"demo": "demo", "run": "run", "check": "check", "plan": "plan", "import": "importing"},
+    "Run": {
+        "demo": "demo", "run": "run", "check": "check", "plan": "plan", "import": "importing",
+        "export": "exporting",
+    },
     "Inspect": {
         "runs": "runs", "show": "show", "watch": "records", "why": "steps", "step": "steps", "logs": "records",
         "events": "records", "results": "records", "diff": "diff",
@@ -46,6 +49,7 @@ HELP = {
     "check": "Check workflow files and list every fault.",
     "plan": "Show what would run, in which order, and the shortest possible duration.",
     "import": "Make a workflow file of a CrewAI crew or flow, or of a LangGraph graph.",
+    "export": "Make a DAG for Airflow of a workflow.",
     "show": "Show one run: counts, agents, waiting, timeline.",
     "watch": "Follow a run live, from any process.",
     "step": "Show one step: inputs, attempts, output.",

@@ -56,7 +56,8 @@ class Launch:
     only when there is room for it; those of a `TaskFeed` may arrive later. `db` None records nothing. `source`
     describes where the workflow comes from. `run` is the run's name; empty: a new one. Without `wait` the run
     stops when nothing can continue until an operator acts. `overlay` are inputs that override those of every
-    task."""
+    task. `known` gives, for the time of the start, events that follow it: the task, and steps of it that have
+    ended already."""
 
     definition: Definition
     folder: Path
@@ -72,6 +73,7 @@ class Launch:
     run: str = ""
     wait: bool = True
     overlay: Mapping[str, Data] = field(default_factory=dict)
+    known: Callable[[float], Sequence[ev.Event]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,18 +170,22 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
         view, watch = RunView(definition), watch or Watch()
         first: ev.Event | ev.Signal = started
         recorded: tuple[ev.Event, ...] = ()
+        known = launch.known(started.at) if launch.known is not None else ()
         rest = await record_tasks(launch.tasks, storage, name)
         if storage.durable:
             files = files_of(program, launch.folder, launch.functions)
             options = {"workers": workers, "yes": launch.yes, **({FILES: files} if files else {})}
             if launch.tasks is not None and rest is None:
                 options[TASKS] = ITERATOR
-            storage.begin(started, definition, source, options, launch.tags, dict(program.below()), rest)
+            below = dict(program.below())
+            storage.begin(started, definition, source, options, launch.tags, below, rest, known)
             reach_fault_point("run.created")
-            scheduler.apply(started)
-            view.apply(scheduler.state.seq, started)
-            recorded = (started,)
-            first = ev.TimerFired(started.at)
+        if storage.durable or known:
+            recorded = (started, *known)
+            for event in recorded:
+                scheduler.apply(event)
+                view.apply(scheduler.state.seq, event)
+            first = ev.Committed(started.at, len(recorded)) if known else ev.TimerFired(started.at)
         return await drive(launch, scheduler, view, storage, clock, first, watch, deck, recorded)
     finally:
         storage.close()

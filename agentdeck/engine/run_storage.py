@@ -104,10 +104,11 @@ class RunStorage:
         tags: tuple[str, ...] = (),
         below: Mapping[str, Definition] | None = None,
         tasks: WriteRemainder | None = None,
+        known: Sequence[ev.Event] = (),
     ) -> None:
         """Write the run's row, definition, lease and first event in one transaction, which is on disk when this
         returns. `below` are the sub-workflows by their path, recorded for a later resume. `tasks` writes the rest
-        of the task list."""
+        of the task list; `known` are events that follow the first."""
         nested = below or {}
         if nested:
             options = {**options, NESTED: {path: one.identity for path, one in nested.items()}}
@@ -121,7 +122,7 @@ class RunStorage:
                 tasks(connection)
 
         self.holds(started.run)
-        self.log.append(started.run, 1, [started], [create])
+        self.log.append(started.run, 1, [started, *known], [create])
         self.log.flush(30)
 
     def holds(self, run: str) -> None:

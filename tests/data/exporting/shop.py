@@ -1,0 +1,22 @@
+"""The functions of features.yaml."""
+
+from agentdeck import Context, Permanent
+
+
+def weigh(order: dict, factor: int, ctx: Context) -> int:
+    ctx.log(f"weighing {order['id']}")
+    return order["count"] * factor
+
+
+def flaky(ctx: Context) -> dict:
+    if ctx.attempt < 2:
+        raise RuntimeError("not yet")
+    return {"attempt": ctx.attempt}
+
+
+def never() -> None:
+    raise Permanent("no way")
+
+
+def refuse() -> None:
+    raise ValueError("refused for good")
