@@ -2,7 +2,7 @@
 
 `operator.py` and `trigger.py` are what Airflow calls. The others know nothing of Airflow: which run belongs to a
 task (`run_ids.py`), how it is started or continued (`submission.py`), what it does meanwhile (`narration.py`),
-what it asks (`question_form.py`), and how it ended (`ending.py`).
+what it asks (`question_form.py`), and how it ended (`ending.py`). `exported.py` runs in tasks of exported DAGs.
 """
 
 from __future__ import annotations

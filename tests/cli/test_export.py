@@ -46,7 +46,10 @@ def test_a_file_is_replaced_only_with_force(deck: Deck) -> None:
     deck.write("order.py", "mine")
     asked = ("export", "airflow", ORDER, "-o", "order.py")
     done = deck(*asked)
-    assert (done.returncode, done.stderr) == (2, "agentdeck: -o order.py: this file exists; --force replaces it\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "agentdeck: -o order.py: this file exists; --force replaces it\n",
+    )
     assert (deck.folder / "order.py").read_text() == "mine"
     assert deck(*asked, "--force").returncode == 0
     assert (deck.folder / "order.py").read_text().startswith('"""An order is read')
@@ -57,7 +60,7 @@ def test_a_file_is_replaced_only_with_force(deck: Deck) -> None:
     [
         (["nowhere.yaml"], "nowhere.yaml: no such file; check the name"),
         (["."], "."),
-        (["broken.yaml"], "broken.yaml:4:15: b is not an agent here"),
+        (["broken.yaml"], "broken.yaml:4:15: a needs b, which is not an agent here"),
         ([ORDER, "-o", "."], "-o .: this is a folder; name a file in it"),
         ([ORDER, "-o", "no/where.py"], "-o no/where.py: No such file or directory"),
         (["flow.py", "-o", "flow.py", "--force"], "this is the workflow itself, which would be overwritten"),

@@ -1,5 +1,5 @@
 """Executes the DAG in a file with `dag.test()`, without a server: prints how its tasks ended, as JSON, in the
-last line. What the tasks log comes before."""
+last line. What the tasks log comes before. The second argument is the configuration of its run, as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from airflow.sdk import DAG
 
 
-def main(file: str) -> None:
+def main(file: str, conf: str = "{}") -> None:
     spec = importlib.util.spec_from_file_location("dag_file", file)
     assert spec is not None
     assert spec.loader is not None
@@ -19,7 +19,7 @@ def main(file: str) -> None:
     spec.loader.exec_module(module)
     (dag,) = (value for value in vars(module).values() if isinstance(value, DAG))
     ended: dict[str, Any] = {}
-    for ti in dag.test().get_task_instances():
+    for ti in dag.test(run_conf=json.loads(conf)).get_task_instances():
         xcoms = {
             key: ti.xcom_pull(task_ids=ti.task_id, key=key)
             for key in ("return_value", "agentdeck_run", "_link_RunLink")
@@ -29,4 +29,4 @@ def main(file: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

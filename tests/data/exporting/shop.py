@@ -1,14 +1,16 @@
 """The functions of features.yaml."""
 
+from typing import Any
+
 from agentdeck import Context, Permanent
 
 
-def weigh(order: dict, factor: int, ctx: Context) -> int:
+def weigh(order: dict[str, Any], factor: int, ctx: Context) -> int:
     ctx.log(f"weighing {order['id']}")
-    return order["count"] * factor
+    return int(order["count"]) * factor
 
 
-def flaky(ctx: Context) -> dict:
+def flaky(ctx: Context) -> dict[str, int]:
     if ctx.attempt < 2:
         raise RuntimeError("not yet")
     return {"attempt": ctx.attempt}
