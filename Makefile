@@ -12,6 +12,7 @@ CODERS := .venv/coders
 GATEWAY := .venv/gateway
 APART := .venv/crewai .venv/semantic-kernel
 AIRFLOW := .venv/airflow
+RAY := .venv/ray
 # The compiled wheel as it is published, and one for `make check`, whose C code is compiled in a fraction of the time.
 WHEEL := .venv/wheel-O3
 QUICK := .venv/wheel-O0
@@ -32,7 +33,7 @@ BRANCHES := -p tests.branch_coverage --measure="$(COVERED)"
 # The tests start hundreds of processes: compiled once, not by each of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-live test-cli test-gateway test-frameworks test-airflow check compiled wheel bench screenshots soak docs coverage clean test-all
+.PHONY: run test test-live test-cli test-gateway test-frameworks test-airflow test-places check compiled wheel bench screenshots soak docs coverage clean test-all
 
 run: $(READY)  ## the console on a thousand orders that already run; headless where there is no terminal
 	$(BIN)/agentdeck demo
@@ -57,6 +58,9 @@ test-frameworks: $(READY) $(addsuffix /.ready,$(APART))  ## CrewAI and Semantic 
 
 test-airflow: $(READY) $(AIRFLOW)/.ready  ## Airflow itself, in an interpreter of its own and without a network
 	$(BIN)/pytest -m live tests/airflow
+
+test-places: $(READY) $(RAY)/.ready  ## places on clusters of Ray and Dask: nodes that die, runs that are killed; some minutes
+	$(BIN)/pytest -m places
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -138,6 +142,13 @@ $(addsuffix /.ready,$(APART)): %/.ready: | $(READY)  # apart: older pydantic and
 $(AIRFLOW)/.ready: | $(READY)  # apart: 130 packages, 200 MB
 	$(PYTHON) -m venv $(AIRFLOW)
 	$(AIRFLOW)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[airflow]' 'apache-airflow>=3.3,<3.4'
+	touch $@
+
+$(RAY)/.ready: | $(READY)  # apart: 300 MB, and nobody needs it to work on agentdeck; its engines use this source tree
+	$(BIN)/python -m venv --without-pip $(RAY)
+	{ echo "$(CURDIR)"; $(BIN)/python -c 'import site; print(site.getsitepackages()[0])'; } > \
+	  $$($(RAY)/bin/python -c 'import site; print(site.getsitepackages()[0])')/dependencies.pth
+	$(BIN)/python -m pip --python $(RAY) install --quiet --disable-pip-version-check 'ray>=2.49,<3'
 	touch $@
 
 $(DOCS): $(READY)

@@ -39,7 +39,7 @@ def kept(name: str, found: Any) -> Any:
 
 def test_what_loads_is_kept_and_what_does_not_is_named(acme: Path) -> None:
     loaded = plugins.load("places", kept)
-    assert list(loaded.objects) == ["dask", "local", "process", "fine"]
+    assert list(loaded.objects) == ["dask", "local", "process", "ray", "fine"]
     assert [str(one) for one in loaded.broken] == [
         "acme 1.0 (acme_exits:FINE): SystemExit: no licence",
         "beta 1.0 (acme_fine:FINE): the name fine belongs to acme",
@@ -49,7 +49,7 @@ def test_what_loads_is_kept_and_what_does_not_is_named(acme: Path) -> None:
 
 
 def test_one_plugin_is_found_without_importing_the_others(acme: Path) -> None:
-    assert plugins.names("places") == ("dask", "local", "process", "exits", "fine", "odd")
+    assert plugins.names("places") == ("dask", "local", "process", "ray", "exits", "fine", "odd")
     plugins.find("places", "local", kept)
     assert "acme_fine" not in sys.modules
     plugins.find("places", "fine", kept)

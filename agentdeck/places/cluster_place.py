@@ -58,6 +58,7 @@ class ClusterPlace(Place):
         self._keeping: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()  # another host may be free
         self._held = False
+        self._waiting = 0  # calls that no host is free for
 
     def prepare(self, agent: Agent, context: WorkflowContext) -> Verb:
         kind = kind_of(agent)
@@ -159,7 +160,7 @@ class ClusterPlace(Place):
         session = self._session
         if session is None:
             return
-        if any(host.ready for host in session.hosts.values()):
+        if session.usable:
             self._held = False
         elif not self._held:
             self._held = True
@@ -184,10 +185,17 @@ class ClusterPlace(Place):
                     await self.connect(call.work.run, self._children, tuple(self._targets))
                 except UsageError as error:
                     raise StepError("setup", str(error)) from None
-        while (host := self._free()) is None:
-            self._changed.clear()
-            await self._changed.wait()
+        self._waiting += 1
+        try:
+            while (host := self._free()) is None:
+                self._changed.clear()
+                if self._session is not None:
+                    self._session.reopen(self._waiting)
+                await self._changed.wait()
+        finally:
+            self._waiting -= 1
         host.begin(call, target, alone, message)
+        call.work.placed(host.name)
 
     def _free(self) -> RemoteHost | None:
         """The worker with the fewest calls for each of its threads."""

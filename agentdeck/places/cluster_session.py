@@ -15,6 +15,8 @@ from agentdeck.places.worker_check import PROBE, WorkerCheck
 
 #: Seconds in which a cluster has to have a worker.
 NO_WORKER = 10.0
+#: Seconds after which a worker that takes one call at a time, and has none, gives back what it holds.
+IDLE = 20
 
 
 class Wanted(NamedTuple):
@@ -51,7 +53,13 @@ class Session:
         self._connector = connector(self._take)
         self._listed = asyncio.Event()
         self._known: dict[tuple[str, str], asyncio.Task[str]] = {}  # workers, by name and address
+        self._released: set[tuple[str, str]] = set()  # idle workers without a host
         self._ending: asyncio.Task[None] | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether calls can begin, at once or on a worker whose host is opened again."""
+        return bool(self._released) or any(host.ready for host in self.hosts.values())
 
     async def open(self) -> None:
         """Connect, and open a host on each worker. Raises ClusterError where none can be used. Why a worker was
@@ -110,17 +118,39 @@ class Session:
     def _list(self, workers: list[WorkerFacts]) -> None:
         self.workers = workers
         present = {(one.name, one.address): one for one in workers}
-        for host in self.hosts.values():
+        for host in list(self.hosts.values()):
             host.facts = present.get((host.facts.name, host.facts.address), host.facts)
+            self._release_idle(host)
         open_ = {(host.facts.name, host.facts.address) for host in self.hosts.values()}
         for key, task in list(self._known.items()):
             if task.done() and key not in present and key not in open_:
                 del self._known[key]
         for key, facts in present.items():
-            if key not in self._known:
+            if key not in self._known and key not in self._released:
                 self._known[key] = asyncio.create_task(self._welcome(facts))
         if workers:
             self._listed.set()
+        if self._released:
+            self._changed()  # what they hold may be free again
+
+    def _release_idle(self, host: RemoteHost) -> None:
+        host.idle = 0 if host.calls or host.facts.calls is None else host.idle + 1
+        if host.idle >= IDLE:
+            key = host.facts.name, host.facts.address
+            del self.hosts[host.number]
+            self._known.pop(key, None)
+            self._released.add(key)
+            self._connector.send(Kind.CLOSE, host.number)
+
+    def reopen(self, waiting: int) -> None:
+        """Open the hosts of idle workers again, for as many calls as wait."""
+        opening = sum(not task.done() for task in self._known.values())
+        for facts in self.workers:
+            key = facts.name, facts.address
+            if opening < waiting and key in self._released:
+                opening += 1
+                self._released.remove(key)
+                self._known[key] = asyncio.create_task(self._welcome(facts))
 
     async def _welcome(self, facts: WorkerFacts) -> str:
         """Open a host on a worker; returns why it cannot be used."""

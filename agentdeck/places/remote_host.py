@@ -27,6 +27,7 @@ class RemoteHost:
         self.facts = facts
         self.ready = False
         self.calls: dict[int, ChildCall] = {}
+        self.idle = 0  # seconds without a call
         self._connector = connector
         self._freed = freed
 

@@ -147,3 +147,50 @@ class Chain:
 
 chain = Chain()
 thing = object()
+
+
+def kill_host(ctx):  # type: ignore[no-untyped-def]
+    """Ends the process that has started this one, as a worker that crashes does."""
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def noted(folder, n, ctx):  # type: ignore[no-untyped-def]
+    """Notes that it began, waits for a file `go`, and notes that it ended."""
+    note(folder, f"began {n}")  # type: ignore[no-untyped-call]
+    ctx.log(f"{n} waits")
+    while not Path(folder, "go").exists():
+        time.sleep(0.02)
+    note(folder, f"ended {n}")  # type: ignore[no-untyped-call]
+    return n
+
+
+async def noted_too(folder, n, ctx):  # type: ignore[no-untyped-def]
+    note(folder, f"began {n}")  # type: ignore[no-untyped-call]
+    ctx.log(f"{n} waits")
+    while not Path(folder, "go").exists():
+        await asyncio.sleep(0.02)
+    note(folder, f"ended {n}")  # type: ignore[no-untyped-call]
+    return n
+
+
+def note(folder, text):  # type: ignore[no-untyped-def]
+    with Path(folder, "notes").open("a") as out:
+        out.write(f"{text} {os.getpid()}\n")
+
+
+def visible(folder):  # type: ignore[no-untyped-def]
+    """The processors of graphics that this process may use, once two are under way."""
+    Path(folder, str(os.getpid())).touch()
+    while len(list(Path(folder).iterdir())) < 2:
+        time.sleep(0.02)
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def sixteen():  # type: ignore[no-untyped-def]
+    return "x" * 15_900_000
+
+
+async def second(n):  # type: ignore[no-untyped-def]
+    await asyncio.sleep(1)
+    return n

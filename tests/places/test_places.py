@@ -99,7 +99,7 @@ async def test_a_place_of_another_package_executes_attempts_and_is_closed(acme: 
     [
         (
             "elsewere",
-            "there is no place elsewere; there are dask, local, process, elsewhere, list, missing",
+            "there is no place elsewere; there are dask, local, process, ray, elsewhere, list, missing",
         ),
         ("missing", r"the place missing does not load: acme 1\.0 \(acme_places:Nowhere\): AttributeError"),
         ("unfinished", "it has no prepare"),

@@ -359,7 +359,7 @@ def test_places_in_the_file_are_checked(folder: Path, agent: str, what: str) -> 
 @pytest.mark.parametrize(
     ("place", "what"),
     [
-        ("crew: { type: proces }", "'proces' is not one of dask, local, process; did you mean process?"),
+        ("crew: { type: proces }", "'proces' is not one of dask, local, process, ray; did you mean process?"),
         ("crew: { type: process, slot: 3 }", "slot is not a key"),
         ("crew: { type: process, slots: 0 }", "3:33: "),
         ("local: { type: process }", "local"),
