@@ -18,7 +18,7 @@ WHEEL := .venv/wheel-O3
 QUICK := .venv/wheel-O0
 # Tests of what is compiled, and of what stands right above it; the whole suite runs interpreted.
 QUICK_TESTS := $(addprefix tests/scheduler/test_,compiled.py scheduler.py joins.py expansion.py) tests/views/test_run_view.py \
-  tests/store/test_codec.py tests/engine/test_virtual.py
+  tests/store/test_codec.py tests/engine/test_virtual.py $(addprefix tests/insight/test_,outlook.py playback.py resources.py)
 WHEEL_TESTS := $(QUICK_TESTS) $(addprefix tests/scheduler/test_,reopen.py reservations.py resumed.py state_changes.py) \
   tests/limits $(addprefix tests/store/test_,reader.py writer.py) \
   $(addprefix tests/engine/test_,whole.py cancel.py commit_order.py disk.py retry_rule.py standstill.py)
