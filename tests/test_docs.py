@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -85,7 +86,13 @@ def test_python_runs(page: Path, tmp_path: Path) -> None:
         file = tmp_path / (named.group(1) if named else f"shown{number}.py")
         file.write_text(text, encoding="utf-8")
         done = subprocess.run(
-            [sys.executable, file.name], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+            [sys.executable, "-m", "tests.run_file", file.name],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
 
