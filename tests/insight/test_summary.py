@@ -32,7 +32,7 @@ KEYS = {
         "approvals",
         "critical_path",
     ),
-    *("lower_bound_seconds", "sequential_seconds", "speedup", "agents", "inner", "output"),
+    *("lower_bound_seconds", "sequential_seconds", "speedup", "agents", "inner", "place_workers", "output"),
     *("usd", "usd_all_reasoning", "saved"),
 }
 AGENT_KEYS = {
