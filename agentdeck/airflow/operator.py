@@ -52,7 +52,9 @@ class AgentdeckOperator(BaseOperator):
     A retry goes on with the run of the tries before: what was recorded stays, what failed runs again. A task that
     is cleared, marked or killed cancels its run.
 
-    :param workflow: The workflow file, YAML or Python. A relative path begins at the folder of the DAG's file.
+    Relative paths begin at the folder of the DAG's file.
+
+    :param workflow: The workflow file, YAML or Python.
     :param inputs: The inputs by name.
     :param tasks: Many tasks: a list of maps of inputs, or a .jsonl or .csv file of them.
     :param db: The store. The default is that of `agentdeck` for the account of the worker.
@@ -179,12 +181,16 @@ class AgentdeckOperator(BaseOperator):
 
     # The run
 
+    @property
+    def _folder(self) -> Path:
+        """Where relative paths begin."""
+        return Path(self.dag.fileloc).resolve().parent
+
     def _db(self) -> Path:
-        return database(self.db).resolve()
+        return database(None).resolve() if self.db is None else self._folder / Path(self.db).expanduser()
 
     def _submission(self) -> Submission:
-        folder = Path(self.dag.fileloc).parent
-        tasks = self.tasks
+        folder, tasks = self._folder, self.tasks
         return Submission(
             folder / Path(self.workflow).expanduser(),
             self._db(),
@@ -214,6 +220,7 @@ class AgentdeckOperator(BaseOperator):
             run=run,
             seq=seq,
             poll=self.poll,
+            deferred=time.time(),
             task=f"{self.dag_id}.{self.task_id}",
             ti_id=str(context["ti"].id),
             asked=asked,

@@ -35,11 +35,9 @@ class QuestionForm:
     schemas: dict[str, dict[str, Any]]
 
 
-def question_form(question: Question, refused: str = "") -> QuestionForm:
-    """The form of a question. `refused` is why the answer before was not taken."""
+def question_form(question: Question) -> QuestionForm:
+    """The form of a question."""
     lines = [clean(question.text, lines=True)] if "\n" in question.text else []
-    if refused:
-        lines.append(f"The answer was not taken: {clean(refused)}")
     if question.shown is not None:
         lines.append(_block(question.shown))
     lines.append(

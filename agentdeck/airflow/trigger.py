@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,17 @@ from agentdeck.documents.question import Question
 from agentdeck.errors import AgentdeckError
 from agentdeck.store.async_reader import AsyncReader
 
+#: Seconds after a deferral before which no event is fired. Airflow takes up to 5 s to notice that a worker has
+#: left, and takes a task that is back in the queue by then for one whose worker was killed.
+SETTLED = 6.0
+
 
 class RunTrigger(BaseTrigger):
     """Fires when the run is over, or when it asks and Airflow has asked nothing in this try (`ti_id`) so far.
 
-    The store is read in a thread. `seq` is the last event that was narrated; `task` is who cancels the run;
-    `asked` is the question that Airflow has asked in this try: it keeps one for each, and cannot ask another.
+    The store is read in a thread. `seq` is the last event that was narrated, `deferred` the time of the deferral;
+    `task` is who cancels the run; `asked` is the question that Airflow has asked in this try: it keeps one for
+    each, and cannot ask another.
     """
 
     def __init__(
@@ -32,6 +38,7 @@ class RunTrigger(BaseTrigger):
         run: str,
         seq: int,
         poll: float,
+        deferred: float,
         task: str,
         ti_id: str,
         asked: dict[str, Any] | None = None,
@@ -41,6 +48,7 @@ class RunTrigger(BaseTrigger):
         self.run_id = run
         self.seq = seq
         self.poll = poll
+        self.deferred = deferred
         self.by = task
         self.ti_id = ti_id
         self.asked = asked
@@ -53,6 +61,7 @@ class RunTrigger(BaseTrigger):
             "run": self.run_id,
             "seq": self.seq,
             "poll": self.poll,
+            "deferred": self.deferred,
             "task": self.by,
             "ti_id": self.ti_id,
             "asked": self.asked,
@@ -80,6 +89,7 @@ class RunTrigger(BaseTrigger):
                         await asyncio.sleep(self.poll)
         except AgentdeckError as error:
             event = {"status": "error", "text": str(error)}
+        await asyncio.sleep(self.deferred + SETTLED - time.time())
         yield TriggerEvent({"run": self.run_id, **event})
 
     async def on_kill(self) -> None:

@@ -68,6 +68,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def airflow(migrated: Path, tmp_path: Path) -> OwnAirflow:
-    home = tmp_path / "home"
+    home, folder = tmp_path / "home", tmp_path / "dags"  # apart: Airflow looks for DAGs in all folders of one
     shutil.copytree(migrated, home)
-    return OwnAirflow(home, tmp_path)
+    folder.mkdir()
+    return OwnAirflow(home, folder)

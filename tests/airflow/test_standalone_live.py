@@ -37,6 +37,7 @@ def test_tasks_that_are_answered_retried_killed_and_cleared(airflow: OwnAirflow)
 
     assert [state for _, state in saw["marked"]] == ["cancelled"]
     assert [state for _, state in saw["held"]] == ["cancelled"]
+    assert [state for _, state in saw["late"]] == ["cancelled"]
 
     assert [state for _, state in saw["restarted, without a triggerer"]] == ["running"]
     assert saw["restarted"] == ["success", "2 after 1"]

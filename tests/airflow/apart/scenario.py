@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from agentdeck.airflow.submission import cancel
 from agentdeck.store.reader import Reader
 from tests.airflow.apart.server import Airflow, processes, standalone, until
 
@@ -58,6 +59,7 @@ with DAG("deck", schedule=None) as dag:
     gated("cleared")
     gated("restarted")
     gated("held", deferrable=False)
+    gated("late", execution_timeout=timedelta(seconds=20))
     again = {"retries": 1, "retry_delay": timedelta(seconds=1)}
     AgentdeckOperator(task_id="flaky", workflow="flaky.yaml", db="deck.db", poll=0.5, **again)
     AgentdeckOperator(task_id="asks", workflow="asks.yaml", db="deck.db", poll=0.5)
@@ -83,6 +85,12 @@ class Scenario:
         log = self.folder / f"{mark}.log"
         return len(log.read_text().splitlines()) if log.exists() else 0
 
+    def cancel_runs(self) -> None:
+        """Runs outlive Airflow: end those that still execute."""
+        with closing(Reader(self.db)) as reader:
+            for row in reader.runs(state="running"):
+                cancel(self.db, row.run, "the end of the test")
+
     def let_go(self, mark: str) -> None:
         (self.folder / f"{mark}.go").touch()
 
@@ -97,6 +105,7 @@ class Scenario:
         self.held()
         self.restarted()
         self.cleared()
+        self.late()
 
     def asks(self) -> None:
         """Airflow asks what the run asks; the answer of a person there lets the run go on."""
@@ -161,6 +170,12 @@ class Scenario:
         self.seen["cleared"] = self.airflow.state("cleared"), self.airflow.xcom("cleared"), self.ran("cleared")
         self.seen["cleared runs"] = self.runs("cleared")
 
+    def late(self) -> None:
+        """A task that has run out of time cancels its run."""
+        self.airflow.until_state("late", "failed")
+        until(lambda: [state for _, state in self.runs("late")] == ["cancelled"], "its run is cancelled")
+        self.seen["late"] = self.runs("late")
+
 
 def main(folder: Path) -> None:
     for name, text in FILES.items():
@@ -171,7 +186,10 @@ def main(folder: Path) -> None:
             scenario.play()
         except Exception as error:
             scenario.seen["error"] = f"{type(error).__name__}: {error}"
-            scenario.seen["tasks"] = {name: one["state"] for name, one in scenario.airflow.tasks().items()}
+            if scenario.airflow.run:
+                scenario.seen["tasks"] = {name: one["state"] for name, one in scenario.airflow.tasks().items()}
+        finally:
+            scenario.cancel_runs()
     print(json.dumps(scenario.seen))
 
 
