@@ -21,7 +21,7 @@ from agentdeck.airflow.trigger import RunTrigger
 from agentdeck.command_hint import with_db
 from agentdeck.documents.question import Question
 from agentdeck.engine.author import current_author
-from agentdeck.errors import AgentdeckError, InvalidFile, UsageError
+from agentdeck.errors import AgentdeckError, InvalidFile, StoreError, UsageError
 from agentdeck.operations import commands
 from agentdeck.operations.settings import database
 from agentdeck.store.reader import Reader
@@ -123,11 +123,12 @@ class AgentdeckOperator(BaseOperator):
         try:
             wanted = self._submission()
             self._submitter = Submitter(wanted, task, self._say)
-            self._running = run = self._submitter.submit()
+            run, seq = self._submitter.submit()
+            self._running = run
             self._show(context, run, wanted.db)
             if self.deferrable:
-                self._defer(context, run)
-            self._follow(run)
+                self._defer(context, run, seq)
+            self._follow(run, seq)
             return self._output_of(run)
         except AgentdeckError as error:
             raise _failure(error) from error
@@ -150,8 +151,11 @@ class AgentdeckOperator(BaseOperator):
             if event["status"] == "asks":
                 self._ask(context, Question.model_validate(event["question"]))
                 self._defer(context, run, event["seq"], event["question"])
+            if event["status"] == "lost":
+                self.on_kill()
+                raise UsageError(f"{event['text']}. The triggerer has to see the store, or set deferrable=False")
             if event["status"] == "error":
-                raise UsageError(event["text"])
+                raise StoreError(event["text"])
             return self._output_of(run)
         except AgentdeckError as error:
             raise _failure(error) from error
@@ -190,16 +194,16 @@ class AgentdeckOperator(BaseOperator):
         return database(None).resolve() if self.db is None else self._folder / Path(self.db).expanduser()
 
     def _submission(self) -> Submission:
-        folder, tasks = self._folder, self.tasks
+        tasks: Any = self.tasks
+        if isinstance(tasks, str):
+            tasks = self._folder / Path(tasks).expanduser()
+        elif tasks is not None:
+            tasks = list(tasks)
         return Submission(
-            folder / Path(self.workflow).expanduser(),
+            self._folder / Path(self.workflow).expanduser(),
             self._db(),
             _map(self.inputs, "inputs"),
-            folder / Path(tasks).expanduser()
-            if isinstance(tasks, str)
-            else None
-            if tasks is None
-            else list(tasks),
+            tasks,
             None if self.workers in (None, "") else _whole(self.workers),
             _map(self.settings, "settings"),
             {name: str(value) for name, value in _map(self.env, "env").items()},
@@ -213,7 +217,7 @@ class AgentdeckOperator(BaseOperator):
         shown = {"run": run, "db": str(db), "show": show, "trace_id": trace_id(run, "" if many else "1")}
         context["ti"].xcom_push(key=RUN, value=shown)
 
-    def _defer(self, context: Any, run: str, seq: int = 0, asked: dict[str, Any] | None = None) -> NoReturn:
+    def _defer(self, context: Any, run: str, seq: int, asked: dict[str, Any] | None = None) -> NoReturn:
         """Leave the worker; `seq` is the last event that was narrated, `asked` what Airflow asks in this try."""
         trigger = RunTrigger(
             db=str(self._db()),
@@ -230,8 +234,8 @@ class AgentdeckOperator(BaseOperator):
             trigger=trigger, method_name="execute_complete", kwargs=kwargs, timeout=self.execution_timeout
         )
 
-    def _follow(self, run: str) -> None:
-        narration = Narration(self._db(), run)
+    def _follow(self, run: str, seq: int) -> None:
+        narration = Narration(self._db(), run, seq)
         with closing(Reader(self._db())) as reader:
             while True:
                 news = narration.read(reader)

@@ -10,9 +10,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from agentdeck.airflow.run_ids import Earlier, TaskTry
+from agentdeck.airflow.run_ids import TaskTry
 from agentdeck.engine.author import current_author
 from agentdeck.errors import StoreError, UsageError
 from agentdeck.operations import commands
@@ -54,6 +54,13 @@ class Submission:
         return f"launch-{digest.hexdigest()}"
 
 
+class Submitted(NamedTuple):
+    """The run of a task, and the number of its last event before this try."""
+
+    run: str
+    seq: int = 0
+
+
 class Submitter:
     """Submits; `process` is what it has started."""
 
@@ -63,9 +70,9 @@ class Submitter:
         self._say = say
         self._process: EngineProcess | None = None
 
-    def submit(self) -> str:
-        """Start the run, or go on with it; returns its id once a process executes it, or it has ended. Raises
-        UsageError for what no retry can help, StoreError where the store cannot be used."""
+    def submit(self) -> Submitted:
+        """Start the run, or go on with it; returns once a process executes it, or it has ended. Raises UsageError
+        for what no retry can help, StoreError where the store cannot be used."""
         wanted = self._wanted
         with closing(Reader(wanted.db)) as reader:
             earlier = self._task.newest(reader)
@@ -74,7 +81,7 @@ class Submitter:
             if earlier.cleared and (why := self._begins_anew(earlier.row)):
                 self._say(f"{earlier.row.run} {why}: a new run begins")
                 return self._launch(reader)
-            return self._go_on(reader, earlier)
+            return self._go_on(reader, earlier.row)
 
     def stop(self) -> str:
         """Stop what has not been submitted yet: cancel its run, or end a process that has not recorded one yet.
@@ -98,7 +105,7 @@ class Submitter:
             return "was launched with another workflow file, inputs or tasks, and the task was cleared"
         return ""
 
-    def _launch(self, reader: Reader) -> str:
+    def _launch(self, reader: Reader) -> Submitted:
         wanted, run = self._wanted, self._task.run
         if not wanted.workflow.is_file():
             raise UsageError(f"{wanted.workflow}: there is no such workflow file")
@@ -117,23 +124,22 @@ class Submitter:
             for tag in (TOOL, self._task.name, wanted.launch_tag):
                 arguments += ["--tag", tag]
             self._start(reader, run, arguments)  # it has read the files when its run is recorded
-        return run
+        return Submitted(run)
 
     # A run of an earlier try
 
-    def _go_on(self, reader: Reader, earlier: Earlier) -> str:
-        row = earlier.row
-        run = row.run
+    def _go_on(self, reader: Reader, row: RunRow) -> Submitted:
+        run, seq = row.run, reader.last_seq(row.run)
         match row.state:
             case "done":
                 self._say(f"{run} is done: its output is taken")
             case "running" | "paused":
                 self._say(f"{run} is {row.state_text} in process {row.pid} on {row.host}: it is followed")
             case "cancelled":
-                run = self._fork(reader, row)
+                return self._fork(reader, row)
             case _:
                 self._continue(reader, row)
-        return run
+        return Submitted(run, seq)
 
     def _continue(self, reader: Reader, row: RunRow) -> None:
         """Retry what failed of a run that no process executes, and resume the rest."""
@@ -154,7 +160,7 @@ class Submitter:
         else:
             raise UsageError(f"{row.run} failed, and no step of it can be retried: agentdeck letters {row.run}")
 
-    def _fork(self, reader: Reader, row: RunRow) -> str:
+    def _fork(self, reader: Reader, row: RunRow) -> Submitted:
         """A cancelled run has ended: what it has reached is taken over by a new one."""
         from agentdeck.operations.fork import Fork, fork
 
@@ -162,7 +168,7 @@ class Submitter:
         made = fork(self._wanted.db, Fork(row.run, author=author, name=self._task.run))
         self._say(f"{row.run} was cancelled: {made.run} continues with {made.shared:,} of its results")
         self._start(reader, made.run, ["resume", made.run])
-        return made.run
+        return Submitted(made.run)
 
     # The process
 

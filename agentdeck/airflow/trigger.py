@@ -16,7 +16,7 @@ from agentdeck.airflow.narration import Narration, News
 from agentdeck.airflow.submission import cancel
 from agentdeck.documents.document import plain
 from agentdeck.documents.question import Question
-from agentdeck.errors import AgentdeckError
+from agentdeck.errors import AgentdeckError, UsageError
 from agentdeck.store.async_reader import AsyncReader
 
 #: Seconds after a deferral before which no event is fired. Airflow takes up to 5 s to notice that a worker has
@@ -87,6 +87,8 @@ class RunTrigger(BaseTrigger):
                         break
                     if not news.more:
                         await asyncio.sleep(self.poll)
+        except UsageError as error:  # there is no such run
+            event = {"status": "lost", "text": str(error)}
         except AgentdeckError as error:
             event = {"status": "error", "text": str(error)}
         await asyncio.sleep(self.deferred + SETTLED - time.time())

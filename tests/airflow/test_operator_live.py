@@ -83,4 +83,4 @@ def test_tasks_of_every_kind(ended: tuple[dict[str, Any], str], airflow: OwnAirf
     assert (again["state"], again["tries"], again["return_value"]) == ("success", 3, 2)
     assert said.count(f"{again['agentdeck_run']['run']} was failed: 1 step of 1 task again") == 2
     assert (airflow.folder / "ran.log").read_text() == "ran\n" * 2  # once for `failing`, once for `again`
-    assert tasks["mapped"]["state"] == "success"
+    assert (tasks["mapped"]["state"], tasks["mapped"]["return_value"]) == ("success", 2)

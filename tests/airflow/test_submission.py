@@ -62,7 +62,7 @@ class Worker:
         return Submission(file, self.db, **given)
 
     def submit(self, wanted: Submission, task: TaskTry = TASK) -> str:
-        return Submitter(wanted, task, self.said.append).submit()
+        return Submitter(wanted, task, self.said.append).submit().run
 
     def follow(self, run: str, after: int = 0) -> list[str]:
         """What is said about a run until it is over."""
@@ -153,7 +153,9 @@ def test_a_retry_goes_on_with_what_failed(worker: Worker) -> None:
     ]
     assert not ended.final
     (worker.folder / "go").touch()
-    assert worker.submit(worker.submission(FLAKY), retried()) == run
+    again = Submitter(worker.submission(FLAKY), retried(), worker.said.append).submit()
+    assert again.run == run
+    assert worker.follow(run, again.seq)[0].startswith(f"{run} resumed")  # the first try is not narrated again
     assert worker.ending(run) == Ending("done", 2)
     assert worker.ran == 1
     assert worker.said == [f"{run} was failed: 1 step of 1 task again"]

@@ -21,7 +21,7 @@ def main(file: str, conf: str = "{}") -> None:
     ended: dict[str, Any] = {}
     for ti in dag.test(run_conf=json.loads(conf)).get_task_instances():
         xcoms = {
-            key: ti.xcom_pull(task_ids=ti.task_id, key=key)
+            key: ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=ti.map_index)
             for key in ("return_value", "agentdeck_run", "_link_RunLink")
         }
         ended[ti.task_id] = {"state": ti.state, "tries": ti.try_number, **xcoms}

@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from agentdeck.airflow.submission import cancel
+from agentdeck.airflow.trigger import SETTLED
 from agentdeck.store.reader import Reader
 from tests.airflow.apart.server import Airflow, processes, standalone, until
 
@@ -111,6 +113,7 @@ class Scenario:
         """Airflow asks what the run asks; the answer of a person there lets the run go on."""
         until(lambda: bool(self.airflow.questions()), "Airflow asks")
         (question,) = self.airflow.questions()
+        time.sleep(SETTLED)  # as a person does; Airflow loses a task that is answered before its worker has left
         self.seen["asked"] = {name: question[name] for name in ("subject", "body", "options")}
         self.airflow.answer("asks", "Approve", {"reason": "late parcel"})
         self.airflow.until_state("asks", "success", "failed")
