@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.airflow.conftest import OwnAirflow
+from tests.airflow.conftest import ROOT, OwnAirflow
 from tests.airflow.test_submission import FLAKY, GOOD
+from tests.test_docs import blocks
 
 pytestmark = pytest.mark.live
 
@@ -84,3 +85,8 @@ def test_tasks_of_every_kind(ended: tuple[dict[str, Any], str], airflow: OwnAirf
     assert said.count(f"{again['agentdeck_run']['run']} was failed: 1 step of 1 task again") == 2
     assert (airflow.folder / "ran.log").read_text() == "ran\n" * 2  # once for `failing`, once for `again`
     assert (tasks["mapped"]["state"], tasks["mapped"]["return_value"]) == ("success", 2)
+
+
+def test_the_documentation_shows_a_dag_that_loads(airflow: OwnAirflow) -> None:
+    (shown,) = blocks(ROOT / "docs/airflow.md", "py")
+    airflow("-c", shown)

@@ -99,11 +99,14 @@ class Airflow:
 
 
 def until(there: Callable[[], bool], what: str, pause: float = 0.2) -> None:
+    """Wait until it is so. A request that Airflow does not answer in time is made again."""
     end = time.monotonic() + PATIENCE
-    while not there():
-        if time.monotonic() > end:
-            raise TimeoutError(f"not within {PATIENCE} s: {what}")
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            if there():
+                return
         time.sleep(pause)
+    raise RuntimeError(f"not within {PATIENCE} s: {what}")
 
 
 @contextlib.contextmanager
