@@ -20,6 +20,7 @@ from agentdeck.operations import commands
 from agentdeck.operations.commands import RATES
 from agentdeck.operations.recorded_run import LIVE, load_run, open_store
 from agentdeck.terminal_text import clean
+from agentdeck.workflow.place_types import slots_name
 from agentdeck.workflow.units import rate, show_duration
 
 if TYPE_CHECKING:
@@ -74,6 +75,9 @@ def limits(run: str, changes: tuple[str, ...], by: str, db: str | None, as_json:
             used = in_use(reader, windows(view), time.time())
     uses = {name: _use(name, value, view, ready, used) if live else "" for name, value in current.items()}
     rows = [(name, _shown(name, value), uses[name]) for name, value in current.items()]
+    rows += [
+        (name, "none", "out of reach") for place in view.closed_places if (name := slots_name(place)) not in uses
+    ]
     for line in table(("limit", "value", "in use"), rows, right=(1,)):
         out(line)
     if live:
@@ -141,6 +145,7 @@ def _use_of_resource(name: str, view: RunView, ready: Mapping[str, int]) -> str:
 
     use, held = resources(view)[name], resource_waits(view, ready)[name]
     text = use.text + (" draining" if use.free < 0 else "")
+    text += "; out of reach" if any(slots_name(place) == name for place in view.closed_places) else ""
     if held:
         agents = ", ".join(f"{agent} {count:,}" for agent, count in list(held.items())[:HELD])
         text += f"; {sum(held.values()):,} wait: {agents}" + (", …" if len(held) > HELD else "")
@@ -185,9 +190,14 @@ def _use_of_provider(name: str, value: Data, view: RunView, used: Mapping[str, f
 
 
 def held_up(view: RunView) -> Iterator[str]:
-    """Lines on why ready steps do not run, the most frequent reason first."""
+    """Lines on the places that are out of reach, and on why ready steps do not run, the most frequent reason
+    first."""
     from collections import Counter
 
+    from agentdeck.insight.closed_places import closed_places
+
+    for text in closed_places(view):
+        yield cut(clean(f"waiting    {text}"))
     steps = [step for task in view.open.values() for step in task.steps.values()]
     whys = Counter(step.why for step in steps if step.state == "ready" and step.why)
     for why, many in whys.most_common(HELD):

@@ -88,6 +88,13 @@ class PlaceWorker(Document):
     cancelled: int
 
 
+class ClosedPlace(Document):
+    """A place that is out of reach."""
+
+    since: float
+    why: str
+
+
 class Moment(Document):
     """One line of the timeline."""
 
@@ -124,6 +131,7 @@ class Summary(Document):
     place_workers: dict[str, PlaceWorker] = Field(
         description="The workers of places that had attempts, by name; `…` sums up those beyond the first 500."
     )
+    closed_places: dict[str, ClosedPlace] = Field(description="The places that are out of reach, by name.")
     usd: float | None
     usd_all_reasoning: float | None = Field(description="What the same tokens cost on the reasoning tier.")
     saved: float | None

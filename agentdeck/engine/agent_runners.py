@@ -13,10 +13,8 @@ from agentdeck.engine.closing import close_all
 from agentdeck.engine.gateway_calls import GatewayCalls
 from agentdeck.engine.observers import Warn
 from agentdeck.engine.retry_rule import RetryRule, retry_rule
+from agentdeck.engine.run_places import RunPlaces
 from agentdeck.gateway.open_call import OpenCalls
-from agentdeck.places.place import Places
-from agentdeck.processes.children import Children
-from agentdeck.providers.keys import KeyStore
 from agentdeck.providers.provider import Closer, RateHeaders
 from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.scheduler import Scheduler
@@ -32,25 +30,21 @@ class AgentRunners:
     """What executes the attempts of each agent of a run, where the agent's place is. What the agents of a program
     share is made for the first of them."""
 
-    def __init__(
-        self, launch: Launch, scheduler: Scheduler, clock: Clock, deck: Deck, children: Children
-    ) -> None:
+    def __init__(self, launch: Launch, scheduler: Scheduler, clock: Clock, deck: Deck, places: RunPlaces) -> None:
         self._launch = launch
         self._program = scheduler.state.program
         self._deck = deck
-        self._children = children
-        self._keys = KeyStore(secrets=deck.secrets)
-        self._places = Places(deck)
+        self.places = places
         self._made: dict[Program, WorkflowContext] = {}
         self._closing: list[Closer] = []
         self._open_calls = OpenCalls()
-        self.calls = GatewayCalls(scheduler, clock, self._open_calls, self._keys.hide)
+        self.calls = GatewayCalls(scheduler, clock, self._open_calls, places.keys.hide)
         self._gateway: Gateway | None = None
         #: Called with the rate limits in a provider's headers; set before the first context is made.
         self.record_headers: Callable[[str, RateHeaders], None]
 
     def runner(self, program: Program, agent: Agent) -> Verb:
-        verb = self._places.find(agent.place).prepare(agent, self._context(program))
+        verb = self.places.places.find(agent.place).prepare(agent, self._context(program))
         if agent.name not in program.nested:
             return verb
         from agentdeck.agents.gateway_verb import GatewayVerb
@@ -76,8 +70,8 @@ class AgentRunners:
                 self._closing,
                 self._deck,
                 self.record_headers,
-                self._children,
-                self._keys,
+                self.places.children,
+                self.places.keys,
                 launch.db,
                 self._open_calls,
             )
@@ -86,6 +80,6 @@ class AgentRunners:
     async def close(self, warn: Warn) -> int:
         """Close what the agents shared. Returns the number of calls that did not end."""
         gateway: list[Closer] = [("the gateway", self._gateway.close)] if self._gateway is not None else []
-        late = await close_all([*gateway, *self._places.closers(), *self._closing], warn)
-        await self._children.close()
+        late = await close_all([*gateway, *self.places.places.closers(), *self._closing], warn)
+        await self.places.children.close()
         return late

@@ -74,8 +74,13 @@ async def execute(
     """Run the engine with all that goes on beside it. Returns the run's state, and why it was stopped."""
     causes: tuple[StallCause, ...] = ()
 
+    def report(make: Callable[[float], ev.Event]) -> None:
+        if not engine.finished:
+            engine.feed(make(engine.clock.now()))
+
     async def beside() -> None:
         nonlocal causes
+        runners.places.begin(report)
         async with anyio.create_task_group() as group:
             if storage.durable:
                 group.start_soon(hold, engine, storage)

@@ -19,6 +19,7 @@ from agentdeck.engine.execution import execute, observers_of
 from agentdeck.engine.log_lines import LogLine
 from agentdeck.engine.observers import Observer, Warn, warn_in_log
 from agentdeck.engine.run_control import RunControl
+from agentdeck.engine.run_places import RunPlaces, connected_places
 from agentdeck.engine.run_storage import RunStorage
 from agentdeck.engine.searched_order import searched_order
 from agentdeck.engine.source_hashes import FILES, files_of
@@ -152,41 +153,44 @@ async def run(launch: Launch, watch: Watch | None = None, clock: Clock | None = 
         check_resources(program)
         most = deck.workers or WORKERS
         workers = launch.workers or min(definition.limits.workers or most, most)
-        scheduler = Scheduler(program, run=name, workers=workers, gated=storage.durable)
-        alone = launch.tasks is None  # the tasks of a run start by age, so that they end early
-        order = await searched_order(definition, samples, workers, name) if alone else ()
-        started = ev.RunStarted(
-            clock.now(),
-            name,
-            definition.name,
-            definition.identity if storage.durable else "",
-            dict(launch.inputs),
-            {"workers": workers, **program.resources(), **all_in_deck_notation(caps_of(deck, definition))},
-            author.text,
-            tasks=given_tasks(launch),
-            order=order,
-        )
-        source = {"folder": str(launch.folder.resolve()), **launch.source}
-        view, watch = RunView(definition), watch or Watch()
-        first: ev.Event | ev.Signal = started
-        recorded: tuple[ev.Event, ...] = ()
-        known = launch.known(started.at) if launch.known is not None else ()
-        rest = await record_tasks(launch.tasks, storage, name)
-        if storage.durable:
-            files = files_of(program, launch.folder, launch.functions)
-            options = {"workers": workers, "yes": launch.yes, **({FILES: files} if files else {})}
-            if launch.tasks is not None and rest is None:
-                options[TASKS] = ITERATOR
-            below = dict(program.below())
-            storage.begin(started, definition, source, options, launch.tags, below, rest, known)
-            reach_fault_point("run.created")
-        if storage.durable or known:
-            recorded = (started, *known)
-            for event in recorded:
-                scheduler.apply(event)
-                view.apply(scheduler.state.seq, event)
-            first = ev.Committed(started.at, len(recorded)) if known else ev.TimerFired(started.at)
-        return await drive(launch, scheduler, view, storage, clock, first, watch, deck, recorded)
+        watch = watch or Watch()
+        warn, children = watch.warn or warn_in_log, storage.children(name)
+        async with connected_places(deck, program, launch.folder, name, children, warn) as places:
+            scheduler = Scheduler(program, run=name, workers=workers, gated=storage.durable)
+            alone = launch.tasks is None  # the tasks of a run start by age, so that they end early
+            order = await searched_order(definition, samples, workers, name) if alone else ()
+            started = ev.RunStarted(
+                clock.now(),
+                name,
+                definition.name,
+                definition.identity if storage.durable else "",
+                dict(launch.inputs),
+                {"workers": workers, **program.resources(), **all_in_deck_notation(caps_of(deck, definition))},
+                author.text,
+                tasks=given_tasks(launch),
+                order=order,
+            )
+            source = {"folder": str(launch.folder.resolve()), **launch.source}
+            view = RunView(definition)
+            first: ev.Event | ev.Signal = started
+            recorded: tuple[ev.Event, ...] = ()
+            known = launch.known(started.at) if launch.known is not None else ()
+            rest = await record_tasks(launch.tasks, storage, name)
+            if storage.durable:
+                files = files_of(program, launch.folder, launch.functions)
+                options = {"workers": workers, "yes": launch.yes, **({FILES: files} if files else {})}
+                if launch.tasks is not None and rest is None:
+                    options[TASKS] = ITERATOR
+                below = dict(program.below())
+                storage.begin(started, definition, source, options, launch.tags, below, rest, known)
+                reach_fault_point("run.created")
+            if storage.durable or known:
+                recorded = (started, *known)
+                for event in recorded:
+                    scheduler.apply(event)
+                    view.apply(scheduler.state.seq, event)
+                first = ev.Committed(started.at, len(recorded)) if known else ev.TimerFired(started.at)
+            return await drive(launch, scheduler, view, storage, clock, first, watch, deck, places, recorded)
     finally:
         storage.close()
 
@@ -200,11 +204,12 @@ async def drive(
     first: ev.Event | ev.Signal,
     watch: Watch,
     deck: Deck,
+    places: RunPlaces,
     recorded: Sequence[ev.Event] = (),
 ) -> Outcome:
     """Execute a run with a new or restored scheduler, from the `first` event to its end. `recorded` are events
     that the scheduler has and the observers have not."""
-    runners = AgentRunners(launch, scheduler, clock, deck, storage.children(scheduler.state.run))
+    runners = AgentRunners(launch, scheduler, clock, deck, places)
     adaptive: AdaptiveMode | None = None
     if scheduler.state.program.definition.mode == "adaptive":
         adaptive = AdaptiveMode(await storage.work(view.workflow, launch.folder), scheduler)
@@ -232,6 +237,7 @@ async def drive(
         if isinstance(launch.tasks, TaskFeed):
             launch.tasks.attach(engine.tasks_arrived)
         storage.attach(engine.committed, engine.fault)
+        first = places.with_early(first)
         state, causes = await execute(engine, runners, storage, first, watch, launch)
         reach_fault_point("run.ended")
         work = adaptive.work_of_tasks if adaptive is not None else ()

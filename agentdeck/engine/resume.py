@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,7 +28,9 @@ from agentdeck.engine.launch import (
     drive,
     programs,
 )
+from agentdeck.engine.observers import Warn, warn_in_log
 from agentdeck.engine.reopened_steps import ReopenRequest
+from agentdeck.engine.run_places import RunPlaces, connected_places
 from agentdeck.engine.run_storage import LEASE, NESTED, RunStorage
 from agentdeck.engine.source_hashes import accepted, changed_files, note_changes, refuse_changes
 from agentdeck.engine.task_feed import RecordedTasks
@@ -34,16 +38,25 @@ from agentdeck.errors import UsageError
 from agentdeck.processes.ending import end
 from agentdeck.providers.registry import check_deck
 from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.scheduler import Scheduler
 from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.commands import refuse_commands
 from agentdeck.store.fault_point import reach_fault_point
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
-from agentdeck.store.runs import processes_of, remove_processes, set_options, set_run, take_lease
+from agentdeck.store.runs import (
+    Holding,
+    holding_of,
+    processes_of,
+    remove_processes,
+    set_options,
+    set_run,
+    take_lease,
+)
 from agentdeck.store.tasks import recorded
 from agentdeck.views.run_view import RunView
-from agentdeck.workflow.deck import WORKERS, deck_for
+from agentdeck.workflow.deck import WORKERS, Deck, deck_for
 from agentdeck.workflow.model import Data, Definition, restored
 
 #: Seconds between two checks of a lease that may have expired.
@@ -82,7 +95,8 @@ def nested_of(reader: Reader, row: RunRow) -> dict[str, Definition]:
 async def resume(wanted: Resume, watch: Watch | None = None, again: ReopenRequest | None = None) -> Outcome:
     """Continue a run whose owner died or drained; with `again`, also one that has ended. Recorded results are
     reused; attempts that were running are recorded as lost. Raises UsageError where another process executes the
-    run, or where it has ended."""
+    run, where it has ended, or where a place of its agents refuses it."""
+    watch = watch or Watch()
     async with AsyncReader(wanted.db) as store:
         row = await _released(store, await _observed(store, wanted.run))
         if row.state in ("running", "paused"):
@@ -105,44 +119,64 @@ async def resume(wanted: Resume, watch: Watch | None = None, again: ReopenReques
             check_places(deck, program.definitions())
             yes = wanted.yes or bool(row.options.get("yes"))
             check_yes(yes, program.definitions())
-            if await _take(storage, row):
-                storage.holds(row.run)
-                await _end_leftovers(storage, row.run, watch)
-            else:
+            before = await _take(storage, row)
+            if before is None:
                 now_held = await store.read(Reader.run, row.run)
                 by = f"process {now_held.pid} on {now_held.host}" if now_held.pid else "another process"
                 raise UsageError(
                     f"{row.run} was resumed just now by {by}; follow it with: agentdeck watch {row.run}"
                 )
-            reach_fault_point("lease.taken")
-            scheduler, view, last = await store.read(_fold, row, definition, nested, again)
-            reach_fault_point("resume.folded")
-            clock, author = WallClock(), wanted.author or current_author("api")
-            who = author.text
-            launch = Launch(
-                definition,
-                folder,
-                view.inputs,
-                await _tasks(store, row, view, scheduler.state.opened, wanted, again),
-                scheduler.state.workers,
-                wanted.functions,
-                wanted.db,
-                row.source,
-                yes,
-                author,
-                wait=wanted.wait,
-                overlay=row.options.get(OVERLAY) or {},
-            )
-            now = clock.now()
-            reopened = again.events(now, who) if again is not None else ()
-            resumed = ev.RunResumed(now, max(0.0, now - last), who)
-            noted = [note_changes(now, changes, author)] if changes else []
-            if changes:
-                storage.log.call(partial(set_options, run=row.run, options=accepted(row)))
-            first = ev.Batch(now, (resumed, *noted, *reopened))
-            return await drive(launch, scheduler, view, storage, clock, first, watch or Watch(), deck)
+            storage.holds(row.run)
+            await _end_leftovers(storage, row.run, watch.warn)
+            async with _connected(storage, before, deck, program, folder, row.run, watch) as places:
+                reach_fault_point("lease.taken")
+                scheduler, view, last = await store.read(_fold, row, definition, nested, again)
+                reach_fault_point("resume.folded")
+                clock, author = WallClock(), wanted.author or current_author("api")
+                who = author.text
+                launch = Launch(
+                    definition,
+                    folder,
+                    view.inputs,
+                    await _tasks(store, row, view, scheduler.state.opened, wanted, again),
+                    scheduler.state.workers,
+                    wanted.functions,
+                    wanted.db,
+                    row.source,
+                    yes,
+                    author,
+                    wait=wanted.wait,
+                    overlay=row.options.get(OVERLAY) or {},
+                )
+                now = clock.now()
+                reopened = again.events(now, who) if again is not None else ()
+                resumed = ev.RunResumed(now, max(0.0, now - last), who)
+                noted = [note_changes(now, changes, author)] if changes else []
+                if changes:
+                    storage.log.call(partial(set_options, run=row.run, options=accepted(row)))
+                first = ev.Batch(now, (resumed, *noted, *reopened))
+                return await drive(launch, scheduler, view, storage, clock, first, watch, deck, places)
         finally:
             storage.close()
+
+
+@asynccontextmanager
+async def _connected(
+    storage: RunStorage, before: Holding, deck: Deck, program: Program, folder: Path, run: str, watch: Watch
+) -> AsyncIterator[RunPlaces]:
+    """The places of a run whose lease was taken. Where one refuses, the run is left as it was `before`."""
+    warn, children = watch.warn or warn_in_log, storage.children(run)
+    async with AsyncExitStack() as stack:
+        holding = asyncio.create_task(storage.hold_on(run))
+        try:
+            places = await stack.enter_async_context(connected_places(deck, program, folder, run, children, warn))
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await storage.leave(run, before)
+            raise
+        finally:
+            holding.cancel()
+        yield places
 
 
 async def _observed(store: AsyncReader, run: str) -> RunRow:
@@ -196,30 +230,32 @@ async def _tasks(
     return []
 
 
-async def _take(storage: RunStorage, row: RunRow) -> bool:
-    """Take the lease, in one statement: of two processes that resume the same run, one succeeds."""
+async def _take(storage: RunStorage, row: RunRow) -> Holding | None:
+    """Take the lease, in one transaction: of two processes that resume the same run, one succeeds. Returns the
+    state and the lease that the run had; None where another process has it."""
     now = time.time()
     owner = storage.owner
 
-    def take(db: Any) -> bool:
+    def take(db: Any) -> Holding | None:
+        before = holding_of(db, row.run)
         taken = take_lease(db, row.run, owner, now + LEASE, now)
         if taken:
             set_run(db, row.run, state="running")
             refuse_commands(db, row.run, now, f"{row.run} was interrupted before its launch was recorded")
-        return taken
+        return before if taken else None
 
     return await storage.call(take)
 
 
-async def _end_leftovers(storage: RunStorage, run: str, watch: Watch | None) -> None:
+async def _end_leftovers(storage: RunStorage, run: str, warn: Warn | None) -> None:
     """End the processes that agents of the last owner started and that outlived it, as their steps run again."""
     groups = await storage.call(lambda db: processes_of(db, run))
     if not groups:
         return
     ended = await anyio.to_thread.run_sync(end, groups)
     await storage.call(lambda db: remove_processes(db, run))
-    if ended and watch is not None and watch.warn is not None:
-        watch.warn(f"ended {ended} {'process' if ended == 1 else 'processes'} that agents of {run} left running")
+    if ended and warn is not None:
+        warn(f"ended {ended} {'process' if ended == 1 else 'processes'} that agents of {run} left running")
 
 
 def _fold(

@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 import sqlite3
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -25,6 +26,7 @@ from agentdeck.store.log import Log, MemoryLog, OnCommit, OnFault, TableWrite, c
 from agentdeck.store.runs import (
     WHOLE_TASK,
     Counts,
+    Holding,
     NewRun,
     Owner,
     add_process,
@@ -33,6 +35,8 @@ from agentdeck.store.runs import (
     folder_of,
     release_lease,
     remove_process,
+    renew_lease,
+    restore_holding,
     save_definition,
     save_durations,
     set_run,
@@ -128,6 +132,17 @@ class RunStorage:
     def holds(self, run: str) -> None:
         """This process has the run's lease: `close` releases it, unless the run has ended before."""
         self._run = run
+
+    async def hold_on(self, run: str) -> None:
+        """Renew the lease until this is cancelled: the engine does not run yet."""
+        while True:
+            await asyncio.sleep(LEASE / 3)
+            await self.call(partial(renew_lease, run=run, owner=self.owner, until=time.time() + LEASE))
+
+    async def leave(self, run: str, before: Holding) -> None:
+        """This process does not go on with a run that it has taken: leave it as it was."""
+        self._run = ""
+        await self.call(lambda db: restore_holding(db, run, self.owner, before))
 
     def children(self, run: str) -> Children:
         """The child processes of a run, recorded in the same store."""

@@ -14,7 +14,8 @@ LastOutput: TypeAlias = Callable[[str, str], float | None]
 
 
 class AttentionItem(NamedTuple):
-    """A step that needs the operator, and why: asking, failed, or silent. `budget`: the whole run does."""
+    """A step that needs the operator, and why: asking, failed, or silent. `budget`: the whole run does. `place`:
+    the place named by `step` is out of reach."""
 
     why: str
     task: str
@@ -23,12 +24,13 @@ class AttentionItem(NamedTuple):
 
 class AttentionCounts(NamedTuple):
     """The numbers of dead letters, of approvals that wait for an answer, and of attempts without output for
-    SILENT seconds; 1 for a run that its budget has paused."""
+    SILENT seconds; 1 for a run that its budget has paused; the number of places that are out of reach."""
 
     failed: int = 0
     asking: int = 0
     silent: int = 0
     budget: int = 0
+    places: int = 0
 
 
 def attention_counts(view: RunView, now: float, last_output: LastOutput | None = None) -> AttentionCounts:
@@ -36,7 +38,9 @@ def attention_counts(view: RunView, now: float, last_output: LastOutput | None =
     counts = {"asking": 0, "silent": 0}
     for item in _running(view, now, last_output):
         counts[item.why] += 1
-    return AttentionCounts(view.letters, counts["asking"], counts["silent"], int(paused_by_budget(view)))
+    return AttentionCounts(
+        view.letters, counts["asking"], counts["silent"], int(paused_by_budget(view)), len(view.closed_places)
+    )
 
 
 def why_paused(view: RunView) -> str:
@@ -54,6 +58,7 @@ def attention_items(view: RunView, now: float, last_output: LastOutput | None = 
     """The items that the view remembers: steps that ask first, then those that failed, then silent ones."""
     if paused_by_budget(view):
         yield AttentionItem("budget", "", "")
+    yield from (AttentionItem("place", "", name) for name in view.closed_places)
     running = list(_running(view, now, last_output))
     yield from (item for item in running if item.why == "asking")
     for task in (*view.failed.values(), *view.open.values()):

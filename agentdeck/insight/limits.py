@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from agentdeck.insight.closed_places import out_of_reach
 from agentdeck.insight.resources import resources
 from agentdeck.limits.provider_limits import NAMES
 from agentdeck.views.agent_totals import AgentTotals
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.agent_kind import kind_of
 from agentdeck.workflow.model import Agent, Budget, Data, Prompt, Retry
+from agentdeck.workflow.place_types import slots_name
 from agentdeck.workflow.units import rate, whole_where_exact
 
 #: Limits of a provider that are an amount per time.
@@ -24,13 +26,15 @@ class Limit(NamedTuple):
     """One limit. `name` is that of `LimitChanged` (`workers`, a shared resource such as `gpu`,
     `agents.extract.timeout`, `openai.requests`, `budget.usd`). `use` and `waiting` count steps; for a timeout
     `use` is the age of the oldest attempt, for a rate the use of its last window, for a budget what is spent.
-    They are None where they mean nothing or are not known. `most` is the value as a number, where it is one."""
+    They are None where they mean nothing or are not known. `most` is the value as a number, where it is one.
+    `note` says that the place of these slots is out of reach."""
 
     name: str
     value: Data
     use: float | None = None
     waiting: int | None = None
     most: float | None = None
+    note: str = ""
 
     @property
     def setting(self) -> str:
@@ -130,16 +134,24 @@ def _workers(view: RunView, by_agent: Mapping[str, AgentTotals], elsewhere: int)
 
 
 def _resources(view: RunView, waits: Mapping[str, Mapping[str, int]] | None) -> list[Limit]:
-    return [
+    """The shared resources, and the places that are out of reach, also those without slots."""
+    closed = {slots_name(name): out_of_reach(view, name) for name in view.closed_places}
+
+    def waiting(name: str) -> int | None:
+        return None if waits is None else sum(waits.get(name, {}).values())
+
+    found = [
         Limit(
             name,
             view.limits.get(name, whole_where_exact(use.limit / 1000)),
             use.used / 1000,
-            None if waits is None else sum(waits.get(name, {}).values()),
+            waiting(name),
             use.limit / 1000,
+            closed.pop(name, ""),
         )
         for name, use in resources(view).items()
     ]
+    return found + [Limit(name, None, None, waiting(name), None, note) for name, note in closed.items()]
 
 
 def _budget(view: RunView, held: Mapping[str, int]) -> list[Limit]:

@@ -11,6 +11,7 @@ from agentdeck.scheduler.waits import PLACE, RESOURCES
 from agentdeck.views.run_view import RunView
 from agentdeck.views.step_transitions import StepView
 from agentdeck.workflow.model import PLACE_LIMIT, Agent, Definition
+from agentdeck.workflow.place_types import slots_name
 from agentdeck.workflow.units import show_amount, thousandths
 
 
@@ -76,13 +77,18 @@ def claiming(view: RunView) -> list[tuple[str, StepView]]:
 
 
 def resource_waits(view: RunView, ready: Mapping[str, int] | None = None) -> dict[str, dict[str, int]]:
-    """The numbers of steps that wait for each shared resource, by agent: those of the `ready` ones for which less
-    is free than they use, and those for which it is kept."""
+    """The numbers of steps that wait for each shared resource, by agent: those of the `ready` ones for which
+    less is free than they use, and those for which it is kept. Those whose place is out of reach wait for its
+    slots."""
     shared, definition = resources(view), view.definition
-    if not shared or definition is None:
+    closed = {slots_name(name) for name in view.closed_places}
+    if not (shared or closed) or definition is None:
         return {}
-    found: dict[str, dict[str, int]] = {name: {} for name in shared}
+    found: dict[str, dict[str, int]] = {name: {} for name in (*shared, *closed)}
     for agent, count in (ready_counts(view, definition) if ready is None else ready).items():
+        if agent in definition.agents and (slots := slots_name(definition.agents[agent].place)) in closed:
+            found[slots][agent] = count
+            continue
         for name, amount in definition.agents[agent].uses.items() if agent in definition.agents else ():
             if thousandths(amount) > shared[name].free:
                 found[name][agent] = count

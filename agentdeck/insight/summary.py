@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from agentdeck.documents.run import AgentSummary, Approvals, InnerSummary, PlaceWorker, Summary, SummaryTaskCounts
+from agentdeck.documents.run import (
+    AgentSummary,
+    Approvals,
+    ClosedPlace,
+    InnerSummary,
+    PlaceWorker,
+    Summary,
+    SummaryTaskCounts,
+)
 from agentdeck.documents.step import Decision
 from agentdeck.insight.formatting import plural
 from agentdeck.insight.lower_bound import lower_bound, resource_seconds, schedule
@@ -51,6 +59,7 @@ def summary(view: RunView, definition: Definition | None = None) -> Summary:
         agents={name: _agent(totals) for name, totals in agents.items()},
         inner={inner.name: _inner(inner) for name in agents for _, inner in view.totals.inner_tree(name)},
         place_workers={name: PlaceWorker.of(one) for name, one in view.place_workers.totals.items()},
+        closed_places={name: ClosedPlace.of(one) for name, one in view.closed_places.items()},
         **_money(view.usd, view.usd_all_reasoning),
         output=view.output if one else None,
     )

@@ -27,7 +27,7 @@ class RunSnapshot:
     `known` is the mean duration of attempts, `last` the newest durations, `failing` the share of attempts
     that fail, `items` the number of items per task with `each`. `calls` and `tokens` are those of prompts per
     task, `shares` the part of them that counts for each provider's limit; `usd` is per task, None where not
-    known. `order` is that of the agents, where one was searched."""
+    known. `order` is that of the agents, where one was searched. `closed` is a place that is out of reach."""
 
     definition: Definition
     limits: Mapping[str, Data]
@@ -42,6 +42,7 @@ class RunSnapshot:
     spent: float
     items: Mapping[str, float] = field(default_factory=dict)
     order: Sequence[str] = ()
+    closed: str = ""
 
     @property
     def workers(self) -> int:
@@ -76,7 +77,13 @@ def snapshot_run(
         usd or 0.0,
         {name: _items(by_agent[name]) for name, a in definition.agents.items() if a.each and name in by_agent},
         tuple(view.order),
+        _closed(view, definition),
     )
+
+
+def _closed(view: RunView, definition: Definition) -> str:
+    """A place that is out of reach and that an agent of the workflow needs; empty where there is none."""
+    return next((one.place for one in definition.agents.values() if one.place in view.closed_places), "")
 
 
 def _items(totals: AgentTotals) -> float:
@@ -105,6 +112,8 @@ def predict_change(run: RunSnapshot, name: str, value: Data) -> str:
         return f"{agent} starts no more steps until it is raised; running steps finish"
     if is_resource(name) and wanted is not None and (held := _held_by(run.definition, name, wanted)):
         return f"{held}; running steps finish"
+    if run.closed:
+        return f"no forecast while the place {run.closed} is out of reach"
     before, _ = predict_rest(run)
     order = () if name == "workers" else run.order  # which is for the workers that there are
     after, binds = predict_rest(replace(run, limits={**run.limits, name: value}, order=order))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from agentdeck.errors import Fault, UsageError
+from agentdeck.insight.closed_places import out_of_reach
 from agentdeck.insight.formatting import format_span, plural
 from agentdeck.insight.limits import held_by
 from agentdeck.insight.queue_order import QueueOrder
@@ -12,7 +13,7 @@ from agentdeck.insight.ready_steps import TaskSteps, arrivals_needed
 from agentdeck.insight.resources import lacking
 from agentdeck.scheduler.joins import floor_of
 from agentdeck.scheduler.state import ENDED
-from agentdeck.scheduler.waits import RESOURCES
+from agentdeck.scheduler.waits import PLACE, RESOURCES
 from agentdeck.views.inner_place import inside
 from agentdeck.views.run_view import RunView
 from agentdeck.views.step_transitions import StepView
@@ -221,6 +222,8 @@ class _Explainer:
         if most is not None and live >= most:
             same = sum(1 for one in ahead if one.partition("[")[0] == name)
             return "max_parallel", f"max_parallel of {name} reached ({live}/{most}); {same} ahead in the queue"
+        if agent is not None and (closed := out_of_reach(view, agent.place)):
+            return PLACE, f"{closed}; it starts when it is there again"
         if (short := lacking(self.view, self.definition, agent)) is not None:
             return short
         pool, busy = view.workers, sum(t.busy_workers for t in view.agents.values())

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from agentdeck import plugins
 from agentdeck.agents.verb import Verb, WorkflowContext
@@ -23,9 +25,35 @@ from agentdeck.workflow.model import Agent
 from agentdeck.workflow.place_types import DeckPlaceType
 
 
+class PlaceTarget(NamedTuple):
+    """What an agent calls at a place: `module:name` as it is written, and the folder of its workflow, in which
+    the module is looked up first."""
+
+    agent: str
+    target: str
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceRun:
+    """A run, as one of its places sees it.
+
+    `targets` is what the agents of the run, and of its sub-workflows, call there. `children` starts processes
+    that end with the run, and `hide` masks secrets in a text. The others are called on the event loop, until
+    `close` returns: `hold(why)` when the place is out of reach, so that its steps wait with the reason `place`,
+    and `release()` when it is back; `note` takes a line for the history of the run."""
+
+    run: str
+    targets: tuple[PlaceTarget, ...]
+    children: Children
+    hide: Callable[[str], str]
+    hold: Callable[[str], None]
+    release: Callable[[], None]
+    note: Callable[[str], None]
+
+
 class Place(DeckPlaceType, ABC):
-    """A place where attempts run, in one run. It is made when the first agent needs it. `config` is what the deck
-    says of it.
+    """A place where attempts run, in one run that names it. `config` is what the deck says of it.
 
     The engine decides everything about an attempt: when it starts, its clocks, retries, limits and `once`. A
     place executes it at most once, and ends it when it is cancelled.
@@ -33,6 +61,11 @@ class Place(DeckPlaceType, ABC):
 
     def __init__(self, config: DeckPlace) -> None:
         self.config = config
+
+    async def connect(self, run: PlaceRun) -> None:
+        """Awaited once, before anything of the run, or of its resume, is recorded. Raises UsageError, with what
+        is to be done, where its agents cannot run here: the launch or the resume is refused with this text.
+        `close` follows in any case."""
 
     @abstractmethod
     def prepare(self, agent: Agent, context: WorkflowContext) -> Verb:
@@ -76,8 +109,10 @@ class Places:
         return place
 
     def closers(self) -> list[Closer]:
-        """What is to be closed when the run is over."""
-        return [(f"place {name}", place.close) for name, place in self._places.items()]
+        """What is to be closed when the run is over. Each is returned once."""
+        found: list[Closer] = [(f"place {name}", place.close) for name, place in self._places.items()]
+        self._places.clear()
+        return found
 
     async def close(self) -> None:
         for _, close in self.closers():

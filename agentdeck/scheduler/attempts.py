@@ -16,7 +16,7 @@ from agentdeck.scheduler.ready_queue import NEWEST, ReadyQueue
 from agentdeck.scheduler.recorder import Recorder
 from agentdeck.scheduler.run_state import RunState
 from agentdeck.scheduler.state import DEFERRED, OPEN, READY, RUNNING, Step
-from agentdeck.scheduler.waits import POOL, WaitClock
+from agentdeck.scheduler.waits import PLACE, POOL, WaitClock
 
 #: So often an attempt is made again that its place has lost.
 RESUBMITTED: Final = 3
@@ -148,11 +148,14 @@ class Attempts:
         and deferred steps check again what they wait for."""
         state = self._state
         self._queue.commit(state.seq)
+        closed = dict(state.closed_places)
         self._recorder.record(event)
         for step in state.unended():
             if step.state == READY and step.wait is not None and step.wait.spent is None:
                 # What the step waited for in the process before is known as far as the log tells.
                 reason, since = step.wait_reason or (POOL, step.ready_at)
+                if (place := closed.get(step.acting.agent.place)) is not None:
+                    reason, since = PLACE, max(step.ready_at, place.since + event.idle)
                 step.wait.add(POOL, since - step.ready_at)
                 step.wait.add(reason, event.at - since)
         for step in sorted(state.running, key=lambda s: (s.task.age, s.rule.index, s.item)):

@@ -120,6 +120,21 @@ class LimitChanged(NamedTuple):
     who: str = ""
 
 
+class PlaceClosed(NamedTuple):
+    """A place of the deck is out of reach: until it is open again, no attempt starts there."""
+
+    at: float
+    place: str
+    why: str
+
+
+class PlaceOpened(NamedTuple):
+    """A place that was out of reach is there again."""
+
+    at: float
+    place: str
+
+
 # Tasks -----------------------------------------------------------------------------------------------------
 
 
@@ -586,6 +601,8 @@ Event: TypeAlias = (
     | RunDrained
     | RunEnded
     | LimitChanged
+    | PlaceClosed
+    | PlaceOpened
     | TaskOpened
     | TasksExhausted
     | TaskEnded

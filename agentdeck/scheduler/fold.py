@@ -18,7 +18,7 @@ from agentdeck.scheduler.program import Program
 from agentdeck.scheduler.provider_queues import ProviderQueues
 from agentdeck.scheduler.ready_queue import ReadyQueue
 from agentdeck.scheduler.reopen import Reopener
-from agentdeck.scheduler.run_state import Pending, RunState
+from agentdeck.scheduler.run_state import ClosedPlace, Pending, RunState
 from agentdeck.scheduler.sequential_lanes import SequentialLanes
 from agentdeck.scheduler.state import CANCELLED, FAILED, READY, AllTasks, Step, Task, root_of
 from agentdeck.scheduler.step_fold import StepFold
@@ -63,6 +63,8 @@ class Fold:
             ev.RunDrained: self._run_drained,
             ev.RunEnded: self._run_ended,
             ev.LimitChanged: self._limit_changed,
+            ev.PlaceClosed: self._place_closed,
+            ev.PlaceOpened: self._place_opened,
             ev.TaskOpened: self._task_opened,
             ev.TasksExhausted: self._tasks_exhausted,
             ev.TaskEnded: self._task_ended,
@@ -100,6 +102,7 @@ class Fold:
         state = self.state
         state.status, state.paused = "running", False
         state.held_workers.clear()  # their threads ended with their process
+        state.closed_places.clear()  # this process has reached them
         if event.idle:
             self.timers.shift(event.idle)
             for step in state.unended():
@@ -146,6 +149,12 @@ class Fold:
         if setting == "attempt_timeout":
             rule.auto = False
         self.timers.next_due = event.at  # check every live attempt against the new limit
+
+    def _place_closed(self, event: ev.PlaceClosed) -> None:
+        self.state.closed_places[event.place] = ClosedPlace(event.at, event.why)
+
+    def _place_opened(self, event: ev.PlaceOpened) -> None:
+        self.state.closed_places.pop(event.place, None)
 
     def _start_by_paths(self) -> None:
         """A searched order is good for its number of workers. With twice as many it takes 2 % longer than the

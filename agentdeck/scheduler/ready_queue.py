@@ -12,7 +12,7 @@ from agentdeck.scheduler.run_state import RunState
 from agentdeck.scheduler.state import READY, Step
 from agentdeck.scheduler.timers import Timers
 from agentdeck.scheduler.waits import HELD as HELD_BACK
-from agentdeck.scheduler.waits import MAX_PARALLEL, Wait, WaitClock
+from agentdeck.scheduler.waits import MAX_PARALLEL, PLACE, Wait, WaitClock
 
 #: What the newest of many measured times counts in their mean.
 NEWEST: Final = 0.05
@@ -45,9 +45,9 @@ class ReadyQueue:
 
     `heap`: it may start as soon as a worker is free; `calls`: at once, as it needs none. An entry whose step is
     no longer ready, or was reopened since, is stale and is dropped when it is popped. `parked`, by rule:
-    `max_parallel` of its agent is reached. `uncommitted`, with the sequence number to wait for: it would read
-    results that are not on disk yet (only where `gated`). `composite`: `Expansion` decides first (`when`, `each`,
-    a verb that holds no worker).
+    `max_parallel` of its agent is reached, or its place is out of reach. `uncommitted`, with the sequence number
+    to wait for: it would read results that are not on disk yet (only where `gated`). `composite`: `Expansion`
+    decides first (`when`, `each`, a verb that holds no worker).
 
     Steps whose remaining path takes `least` seconds are urgent. `longest` is the longest path of the others, or
     was so before some of them started.
@@ -208,20 +208,43 @@ class ReadyQueue:
     # Limits of agents
 
     def park(self, entry: Entry, rule: Rule) -> None:
-        """Set the entry aside until fewer attempts of its agent run, or its `max_parallel` is raised."""
+        """Set the entry aside until fewer attempts of its agent run, its `max_parallel` is raised, or its place
+        is there again."""
         self.parked.setdefault(rule, deque()).append(entry)
-        self.set_aside(entry[6], MAX_PARALLEL if rule.limit else HELD_BACK)
+        self.set_aside(entry[6], self._parked_reason(rule))
+
+    def _parked_reason(self, rule: Rule) -> str:
+        """Why steps of an agent may not start; empty for one whose place is there again."""
+        if rule.limit == 0:
+            return HELD_BACK
+        if self._state.is_closed(rule):
+            return PLACE
+        return MAX_PARALLEL if rule.limit is not None else ""
+
+    @property
+    def awaits_place(self) -> bool:
+        """Whether steps will start once a place is there again."""
+        if self._state.paused:
+            return False
+        return any(rule.limit != 0 and self._state.is_closed(rule) for rule in self.parked)
 
     def update_parked_reasons(self) -> None:
-        """A `max_parallel` was changed: an agent whose limit is 0 is held by the operator."""
+        """A `max_parallel` was changed (an agent whose limit is 0 is held by the operator), or a place is out of
+        reach or there again."""
         for rule, parked in self.parked.items():
+            reason = self._parked_reason(rule)
             for entry in parked:
-                self.set_aside(entry[6], HELD_BACK if rule.limit == 0 else MAX_PARALLEL)
+                if reason:
+                    self.set_aside(entry[6], reason)
+                else:
+                    self.resume_wait(entry[6])
 
     def unpark(self) -> None:
         """Return as many parked entries of each rule as may start now. An entry too many is parked again when it
         is popped; one too few would wait for ever."""
         for rule, parked in list(self.parked.items()):
+            if self._state.is_closed(rule):
+                continue
             free = len(parked) if rule.limit is None else rule.limit - rule.live - rule.reserving
             while free > 0 and parked:
                 entry = parked.popleft()
@@ -259,6 +282,11 @@ class ReadyQueue:
         heapify(self.calls)
         self.uncommitted = deque(entry for entry in self.uncommitted if entry[1].state == READY)
         self.composite = deque(step for step in self.composite if step.state == READY)
+        for rule, parked in list(self.parked.items()):
+            self.parked[rule] = fresh = deque(entry for entry in parked if entry[6].state == READY)
+            if not fresh:
+                del self.parked[rule]
 
     def __len__(self) -> int:
-        return len(self.heap) + len(self.calls) + len(self.uncommitted) + len(self.composite)
+        parked = sum([len(entries) for entries in self.parked.values()])
+        return len(self.heap) + len(self.calls) + len(self.uncommitted) + len(self.composite) + parked

@@ -191,6 +191,8 @@ class Reservations:
             return False
         if rule.uses and self._state.resources.lacking(rule.uses):
             return False
+        if self._state.is_closed(rule):
+            return False
         return rule.limit is None or rule.live + rule.reserving < rule.limit
 
     def _over_budget(self, request: Request, name: str, ledger: Ledger, wanted: ev.Reserved) -> None:

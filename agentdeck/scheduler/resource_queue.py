@@ -37,6 +37,7 @@ class ResourceQueue:
     claims by name, empty while others may pass it."""
 
     def __init__(self, state: RunState, queue: ReadyQueue, recorder: Recorder) -> None:
+        self._state = state
         self._resources: Resources = state.resources
         self._queue = queue
         self._recorder = recorder
@@ -127,6 +128,8 @@ class ResourceQueue:
     def _can_start(self, entry: Entry) -> bool:
         """Whether the step would start if its resources were free."""
         rule = entry[6].acting
+        if self._state.is_closed(rule):
+            return False
         if rule.limit is not None and rule.live + rule.reserving >= rule.limit:
             return False
         return self._queue.is_fresh(entry) and not self._resources.beyond_limit(rule.uses)

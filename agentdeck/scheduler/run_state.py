@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from agentdeck.scheduler.budget_accounts import BudgetAccounts
 from agentdeck.scheduler.program import Program, Rule
@@ -19,6 +19,13 @@ from agentdeck.workflow.model import Data
 NEAR: Final = 2.5
 #: More tasks than any run has.
 NEVER: Final = 1 << 60
+
+
+class ClosedPlace(NamedTuple):
+    """Since when a place is out of reach, and how that is known."""
+
+    since: float
+    why: str
 
 
 class RunState:
@@ -61,6 +68,8 @@ class RunState:
         self.resources = program.shared_resources()
         self.accounts = BudgetAccounts(program.definition.budget)
         self.changed_limits: dict[str, Data] = {}
+        #: The places that are out of reach, by name: no attempt starts there.
+        self.closed_places: dict[str, ClosedPlace] = {}
 
     # Reading
 
@@ -96,6 +105,10 @@ class RunState:
         """Whether attempts start now. In a run that drains, the calls of its last attempts still do: it would
         wait for these attempts for ever."""
         return not self.paused or (rule.is_call and self.status == "drained")
+
+    def is_closed(self, rule: Rule) -> bool:
+        """Whether the place of an agent is out of reach."""
+        return bool(self.closed_places) and rule.agent.place in self.closed_places
 
     @property
     def unopened(self) -> int:

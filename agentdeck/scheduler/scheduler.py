@@ -98,6 +98,8 @@ class Scheduler:
             ev.RunUnpaused: self._commands.unpause,
             ev.RunDrained: recorder.record,
             ev.LimitChanged: self._commands.limit_changed,
+            ev.PlaceClosed: self._on_place_closed,
+            ev.PlaceOpened: self._on_place_opened,
             ev.Reserved: self._reservations.reserved,
             ev.Refused: self._reservations.refused,
             ev.OutputRendered: self._expansion.output_rendered,
@@ -152,6 +154,16 @@ class Scheduler:
         self._attempts.resume(event)
         self._starter.forget_pulls()
         self._finished = False
+
+    def _on_place_closed(self, event: ev.PlaceClosed) -> None:
+        if event.place not in self._state.closed_places:
+            self._recorder.record(event)
+            self._queue.update_parked_reasons()
+
+    def _on_place_opened(self, event: ev.PlaceOpened) -> None:
+        if event.place in self._state.closed_places:
+            self._recorder.record(event)
+            self._queue.update_parked_reasons()
 
     def _on_reopened(self, event: ev.StepReopened) -> None:
         if self._commands.reopen(event):
@@ -276,7 +288,7 @@ class Scheduler:
     @property
     def awaits_time(self) -> bool:
         """Whether something will change without an operator and without an attempt that runs."""
-        return self._timeouts.expects_change()
+        return self._timeouts.expects_change() or self._queue.awaits_place
 
     def can_reopen(self, task: str, key: str) -> bool:
         """Whether a step can run again: it has ended, and its task is open or was restored."""

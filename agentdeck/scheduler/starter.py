@@ -50,6 +50,7 @@ class Starter:
         """Start what fits. Returns whether a step was dropped, so that there is something to decide again."""
         queue, reservations, resources = self._queue, self._reservations, self._resources
         free, requesting, dropped = self.free, reservations.requesting, False
+        closed = self._state.closed_places
         if self._state.paused:
             free = 0  # only calls start
         if queue.parked and (free > 0 or self.has_calls):
@@ -73,7 +74,8 @@ class Starter:
             if queue.gated and queue.hold_until_committed(step):
                 continue
             rule = step.acting
-            if rule.limit is not None and rule.live + rule.reserving >= rule.limit:
+            full = rule.limit is not None and rule.live + rule.reserving >= rule.limit
+            if full or (closed and self._state.is_closed(rule)):
                 queue.park(entry, rule)
             elif rule.uses and not resources.admit(entry):
                 continue

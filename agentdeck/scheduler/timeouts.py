@@ -14,9 +14,11 @@ from agentdeck.scheduler.provider_queues import ProviderQueues
 from agentdeck.scheduler.ready_queue import ReadyQueue
 from agentdeck.scheduler.recorder import Recorder
 from agentdeck.scheduler.run_state import RunState
-from agentdeck.scheduler.state import DEFERRED, RUNNING, Step
+from agentdeck.scheduler.state import DEFERRED, READY, RUNNING, Step
 from agentdeck.scheduler.timers import INFINITE, Timers
-from agentdeck.workflow.model import Approve
+from agentdeck.scheduler.waits import PLACE
+from agentdeck.workflow.model import PLACE_LIMIT, Approve
+from agentdeck.workflow.units import show_amount, show_duration
 
 
 @dataclass(slots=True, eq=False)
@@ -56,7 +58,7 @@ class Timeouts:
             elif kind == "join":
                 self._end_join(step, at)
             elif kind == "queue":
-                self._fail(step, at, kind, f"not started within {timeout.queue:g} s")
+                self._fail(step, at, kind, self._not_started(step))
             elif kind == "total":
                 self._fail(step, at, kind, f"not done within {timeout.total:g} s in total")
             else:
@@ -64,6 +66,19 @@ class Timeouts:
         if self._timers.next_due <= at:
             self._end_overdue_attempts(at)
         self._providers.open_due(at)
+
+    def _not_started(self, step: Step) -> str:
+        """Why a step exceeds its `queue` timeout: it names the place that it has waited for."""
+        state, within = self._state, step.rule.agent.timeout.queue
+        assert within is not None
+        if step.state != READY or step.wait is None or step.wait.aside != PLACE:
+            return f"not started within {within:g} s"
+        place = step.acting.agent.place
+        waited = f"waited {show_duration(within)} for the place {place}"
+        if (closed := state.closed_places.get(place)) is not None:
+            return f"{waited}: it is out of reach: {closed.why}"
+        slots = state.resources.by_name[f"{PLACE_LIMIT}.{place}"]
+        return f"{waited}: all of its slots are in use ({show_amount(slots.limit)})"
 
     def _end_join(self, step: Step, at: float) -> None:
         """`within` of a join is over: go on with what has arrived if it is enough, else fail."""

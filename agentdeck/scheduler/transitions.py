@@ -133,6 +133,8 @@ RUN = (
 #: Events that change no state of a step, a task or the run, and what they change.
 OTHERS: dict[type, str] = {
     ev.LimitChanged: "a limit of the run, an agent, a budget or a provider",
+    ev.PlaceClosed: "a place of the deck is out of reach: its steps wait",
+    ev.PlaceOpened: "it is there again, as every place is after a resume",
     ev.TasksExhausted: "no more tasks are opened",
     ev.TaskHurried: "the task starts before all others",
     ev.WorkerHeld: "a thread of a cancelled attempt goes on and holds a worker",

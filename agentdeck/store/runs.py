@@ -13,7 +13,7 @@ import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from agentdeck.processes.ending import Group
 from agentdeck.processes.identity import this_machine, this_process
@@ -192,6 +192,25 @@ def release_lease(connection: sqlite3.Connection, run: str, owner: Owner) -> boo
     """Release the lease. False: another process has it."""
     sql = "UPDATE runs SET owner = NULL, lease_until = NULL, pid = NULL, host = NULL WHERE run = ? AND owner = ?"
     return connection.execute(sql, (run, owner.name)).rowcount == 1
+
+
+#: The columns of a row that change when a process takes the run.
+_HOLDING = "state, ended, owner, lease_until, pid, host, machine, process_start"
+#: Their values.
+Holding: TypeAlias = tuple[Data, ...]
+
+
+def holding_of(connection: sqlite3.Connection, run: str) -> Holding:
+    """The state and the lease of a run, to be restored by the process that takes the lease now."""
+    found: Holding = connection.execute(f"SELECT {_HOLDING} FROM runs WHERE run = ?", (run,)).fetchone()
+    return found
+
+
+def restore_holding(connection: sqlite3.Connection, run: str, owner: Owner, before: Holding) -> None:
+    """Leave a run as it was before this process took its lease."""
+    marks = ", ".join("?" * len(before))
+    sql = f"UPDATE runs SET ({_HOLDING}) = ({marks}) WHERE run = ? AND owner = ?"
+    connection.execute(sql, (*before, run, owner.name))
 
 
 def save_durations(

@@ -62,6 +62,8 @@ _ENTRIES: dict[type, tuple[str, Callable[[Any], str | None]]] = {
     ev.RunDrained: ("drained", lambda e: "drained" + _by(e.who)),
     ev.RunEnded: ("ended", lambda e: e.state),
     ev.LimitChanged: ("limit", _limit),
+    ev.PlaceClosed: ("place", lambda e: f"{e.place} is out of reach: {e.why}"),
+    ev.PlaceOpened: ("place", lambda e: f"{e.place} is there again"),
     ev.TaskHurried: ("hurried", lambda e: "runs before all others" + _by(e.who)),
     ev.AttemptFailed: ("failure", lambda e: f"attempt {e.attempt}: {e.fault.message}"),
     ev.AttemptLost: ("lost", _lost),

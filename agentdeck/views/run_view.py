@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.run_state import ClosedPlace
 from agentdeck.views.agent_totals import AgentTotals, GraphTotals, RunTotals, total_cost
 from agentdeck.views.run_timeline import NOTED, RunTimeline
 from agentdeck.views.step_handlers import StepHandlers
@@ -47,6 +48,8 @@ class RunView:
         self.limits: dict[str, Data] = {}
         #: The agents of threads that go on after the cancellation of their attempts, by attempt.
         self.held_workers: dict[str, str] = {}
+        #: The places of the deck that are out of reach, by name.
+        self.closed_places: dict[str, ClosedPlace] = {}
         self.order: list[str] = []  # of the agents, where one was searched
         self.output: Data = None
         self.tasks = TaskCounts()
@@ -72,6 +75,8 @@ class RunView:
             **dict.fromkeys(_RUN_STATES, self._state_changed),
             ev.RunEnded: self._run_ended,
             ev.LimitChanged: self._limit_changed,
+            ev.PlaceClosed: self._place_closed,
+            ev.PlaceOpened: lambda e: self.closed_places.pop(e.place, None),
             ev.TaskOpened: self._task_opened,
             ev.TasksExhausted: self._tasks_exhausted,
             ev.TaskEnded: self._task_ended,
@@ -189,6 +194,7 @@ class RunView:
         """Steps did not wait while no process ran the run."""
         self.state, self.ended = "running", None
         self.held_workers = {}
+        self.closed_places = {}
         self.idle += e.idle
         for task in self.open.values():
             task.opened += e.idle
@@ -197,6 +203,9 @@ class RunView:
 
     def _worker_held(self, e: ev.WorkerHeld) -> None:
         self.held_workers[e.attempt] = e.name
+
+    def _place_closed(self, e: ev.PlaceClosed) -> None:
+        self.closed_places[e.place] = ClosedPlace(e.at, e.why)
 
     def _state_changed(self, e: ev.RunPaused | ev.RunUnpaused | ev.RunDrained) -> None:
         self.state = _RUN_STATES[type(e)]

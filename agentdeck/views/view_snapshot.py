@@ -12,6 +12,7 @@ from zlib import crc32
 
 from agentdeck.errors import Fault
 from agentdeck.scheduler import events as ev
+from agentdeck.scheduler.run_state import ClosedPlace
 from agentdeck.views.agent_totals import AgentTotals, Durations, GraphTotals
 from agentdeck.views.inner_place import InnerPlace, Running
 from agentdeck.views.inner_steps import InnerStep
@@ -64,6 +65,7 @@ def snapshot_of(view: RunView) -> dict[str, Data]:
         "places": [_place(key, place) for key, place in view.inner_steps.places.items()],
         "workers": [[name, _values(one, _WORKER)] for name, one in view.place_workers.totals.items()],
         "placed": [[*key, worker] for key, worker in view.place_workers.live.items()],
+        "closed_places": {name: list(place) for name, place in view.closed_places.items()},
         "letters": view.letters,
         "simulated": view.answers_simulated,
         "approvals": {
@@ -106,6 +108,7 @@ def restored_view(definition: Definition, data: dict[str, Any]) -> RunView:
         {name: WorkerTotals(*counts) for name, counts in data["workers"]},
         {(task_id, key): worker for task_id, key, worker in data["placed"]},
     )
+    view.closed_places = {name: ClosedPlace(*place) for name, place in data["closed_places"].items()}
     view.restore_counts(letters=data["letters"], answers_simulated=data["simulated"])
     approvals = data["approvals"]
     view.approvals.approved, view.approvals.ways = approvals["approved"], approvals["ways"]

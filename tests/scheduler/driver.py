@@ -373,6 +373,7 @@ def snapshot(state: RunState) -> dict[str, Data]:
         "state": state.status,
         "workers": state.workers,
         "exhausted": state.exhausted,
+        "closed": {name: tuple(place) for name, place in state.closed_places.items()},
         "running": sorted((s.task.id, s.key, s.attempt) for s in state.running),
         "open": state.open_tasks,
         "accounts": ledgers(state.accounts),

@@ -35,6 +35,8 @@ KINDS = (*["plain"] * 6, "spare", "when", "each", "repeat", "approve", "workflow
 FAULTS = ("exception", "permanent", "rate_limit", "invalid")
 #: Of what the driver's workflows share.
 USES: tuple[dict[str, float], ...] = ({}, {}, {"gpu": 1}, {"gpu": 2, "mem": 0.1}, {"mem": 0.3}, {"mem": 0.1})
+#: Where they run: the second may be out of reach.
+PLACES = ("local", "local", "big")
 #: What a step of the verb `workflow` runs.
 INNER = definition(
     agent("first", retry=Retry(2, delay=1.0), uses={"gpu": 1}),
@@ -94,6 +96,8 @@ def graphs(draw: st.DrawFn) -> list[Agent]:
                     one = replace(one, repeat=Repeat("1 > 2", 2))
             case "dispatch":
                 one = replace(one, does=Dispatch("inputs.n % 3", {"0": f"b{i}", "1": f"c{i}"}))
+        if one.does.verb == "python":
+            one = replace(one, place=draw(st.sampled_from(PLACES)))
         agents.append(one)
         if kind == "dispatch":
             agents += [agent(f"b{i}", name), agent(f"c{i}", name, *needs[:1])]
@@ -121,7 +125,7 @@ def joins(draw: st.DrawFn, needs: int, *, progressive: bool) -> Join:
 
 
 ACTIONS = ("pause", "unpause", "workers", "cancel_task", "cancel_step", "cancel", "hurry", "release", "timeout",
-           "parallel", "resource", "attempts", "answer", "skip", "reopen", "reopen")  # fmt: skip
+           "parallel", "resource", "attempts", "answer", "skip", "reopen", "reopen", "close", "open")  # fmt: skip
 
 
 def actions() -> st.SearchStrategy[list[Action]]:
@@ -158,6 +162,7 @@ def operate(player: Player, actions: list[Action], agents: list[Agent]) -> None:
     for action in actions:
         player.at(action[0], event_of(action, agents))
     player.at(31.0, ev.RunUnpaused(31.0))
+    player.at(31.0, ev.PlaceOpened(31.0, "big"))
     player.at(31.0, ev.LimitChanged(31.0, "workers", 0, 4))
     if "gpu" in player.scheduler.state.resources.by_name:
         player.at(31.0, ev.LimitChanged(31.0, "gpu", 0, 2))
@@ -184,6 +189,8 @@ def event_of(action: Action, agents: list[Agent]) -> ev.Event | ev.Signal:
         "parallel": ev.LimitChanged(at, f"agents.{name}.max_parallel", 0, 1 + number % 3),
         "resource": ev.LimitChanged(at, shared[0] if shared else "workers", 0, number % 4),
         "attempts": ev.LimitChanged(at, f"agents.{name}.attempts", 0, 1 + number % 4),
+        "close": ev.PlaceClosed(at, "big", "gone"),
+        "open": ev.PlaceOpened(at, "big"),
     }
     return events[kind]
 
@@ -194,6 +201,8 @@ class Live:
     def __init__(self, agents: list[Agent], workers: int, mode: Mode) -> None:
         self.workers = workers
         self.mode = mode
+        self.places = {a.name: a.place for a in agents}
+        self.closed: set[str] = set()
         self.most = {a.name: a.max_parallel for a in agents}
         self.waiting = {a.name for a in agents if not a.does.holds_worker}
         self.resources: dict[str, float] = dict(RESOURCES)
@@ -209,11 +218,18 @@ class Live:
                 self.resources[name] = new
             case ev.LimitChanged(name=name, new=new) if name.endswith(".max_parallel"):
                 self.most[name.split(".")[1]] = new
+            case ev.PlaceClosed(place=place):
+                self.closed.add(place)
+            case ev.PlaceOpened(place=place):
+                self.closed.remove(place)
+            case ev.RunResumed():
+                self.closed.clear()
             case ev.StepStarted(task=task, step=step, agent=name):
                 assert (task, step) not in self.attempts, "two live attempts"
                 assert event.attempt > self.last.get((task, step), 0), "there was one of this number"
                 self.last[task, step] = event.attempt
                 self.attempts[task, step] = event
+                assert "/" in task or self.places.get(name) not in self.closed, "its place is out of reach"
                 holds = [e for e in self.attempts.values() if "/" in e.task or e.agent not in self.waiting]
                 if event in holds:
                     assert len(holds) <= max(self.workers, 1), "more than there are workers"

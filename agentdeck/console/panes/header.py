@@ -199,6 +199,7 @@ class Header(LineWidget, can_focus=False):
             (found.failed, "dead letters" if found.failed > 1 else "dead letter", "failed"),
             (found.asking, "asking", "approval"),
             (found.silent, "silent", "warn"),
+            (found.places, "places out of reach" if found.places > 1 else "place out of reach", "warn"),
         )
         groups: list[Pieces] = [
             ((f"{MARKS[role]} {word if role == 'paused' else f'{number:,} {word}'}", role),)

@@ -165,7 +165,8 @@ class LimitsPane(Table[Limit]):
 
     def _effect(self, limit: Limit) -> Pieces:
         if limit.name != self.editing:
-            return self._notes.get(limit.name, ())
+            closed: Pieces = ((clean(limit.note), "warn"),) if limit.note else ()
+            return self._notes.get(limit.name, closed)
         try:
             value = read(limit, self._typed)
         except ValueError as error:

@@ -13,11 +13,13 @@ from agentdeck.console.screens.dialogs import Choice, Confirm, LiveSentence, ask
 from agentdeck.console.screens.run_actions import RunContext
 from agentdeck.errors import AgentdeckError
 from agentdeck.insight.attention import AttentionItem, attention_items
+from agentdeck.insight.closed_places import out_of_reach
 from agentdeck.insight.limits import limits
 from agentdeck.insight.why import explain
 from agentdeck.operations import engine_process
 from agentdeck.operations.engine_process import EngineProcess
 from agentdeck.operations.recorded_run import step_task
+from agentdeck.workflow.place_types import slots_name
 
 if TYPE_CHECKING:
     from agentdeck.operations.retry import RetryOffer
@@ -61,6 +63,10 @@ class HistoryActions:
             names = (limit.name for limit in limits(self._run.state.view, self._run.state.now))
             self._run.panes.show_limit(next((name for name in names if name.startswith("budget.")), ""))
             self._hint(f"{place}: the budget is used up  ·  B raises it, X cancels the run")
+            return
+        if need.why == "place":
+            self._run.panes.show_limit(slots_name(need.step))
+            self._hint(f"{place}: {out_of_reach(self._run.state.view, need.step)}")
             return
         self._run.panes.select(Selection(agent_of(need.task, need.step), need.task, need.step))
         what, then = {
