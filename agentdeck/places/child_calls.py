@@ -303,7 +303,10 @@ class Calls:
         """The result of an object of a framework; None where it has questions, which were sent."""
         given, asked = call.given, False
         values = everything(call.scope, given["with"])
-        call_input = CallInput(values, call.in_thread, given["thread"], given["checkpoints"], given["answers"])
+        file = given["checkpoints"]
+        if not Path(file).parent.is_dir():  # this is another machine
+            file = ""
+        call_input = CallInput(values, call.in_thread, given["thread"], file, given["answers"])
         async with aclosing(framework.call(found, call_input)) as events:
             async for event in events:
                 if isinstance(event, Result):

@@ -21,11 +21,11 @@ from agentdeck.places.cluster_session import Session, Wanted
 from agentdeck.places.connector_process import ConnectorProcess
 from agentdeck.places.environment import usual
 from agentdeck.places.frames import Kind
-from agentdeck.places.place import Place
+from agentdeck.places.place import Place, PlaceRun
 from agentdeck.places.remote_host import RemoteHost
 from agentdeck.places.remote_verb import RemoteCall, RemoteVerb
 from agentdeck.places.report import PlaceReport, WorkerReport
-from agentdeck.places.worker_check import Target, WorkerCheck
+from agentdeck.places.worker_check import WorkerCheck
 from agentdeck.processes.children import Children
 from agentdeck.workflow.agent_kind import kind_of
 from agentdeck.workflow.deck import DeckPlace
@@ -52,20 +52,16 @@ class ClusterPlace(Place):
         self._wanted = Wanted(self.cluster, dict(config.options), config.slots, str(config.folder), "")
         self._check = WorkerCheck(config.name, (), False)
         self._children = Children()
-        self._targets: list[Target] = []
-        self._connecting = asyncio.Lock()
         self._session: Session | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()  # another host may be free
-        self._held = False
+        self._run: PlaceRun | None = None
         self._waiting = 0  # calls that no host is free for
 
     def prepare(self, agent: Agent, context: WorkflowContext) -> Verb:
         kind = kind_of(agent)
         if not kind.places:
             raise StepError("setup", f"{kind.verb} agents run in the engine; remove place from {agent.name}")
-        self._children = context.children
-        self._targets.append(Target(kind.target(agent), str(context.folder.resolve())))
         return masked(RemoteVerb(kind.target(agent), context, self), context)
 
     # The connection
@@ -75,10 +71,11 @@ class ClusterPlace(Place):
         """The workers of the cluster, as it described them last."""
         return [] if self._session is None else self._session.workers
 
-    async def connect(self, run: str, children: Children, targets: tuple[Target, ...]) -> None:
-        """Reach the cluster, and check on each worker what is to run there. Raises UsageError."""
-        self._children = children
-        self._wanted = self._wanted._replace(hosts=f"{run}/{self.config.name}")
+    async def connect(self, run: PlaceRun) -> None:
+        """Reach the cluster, and check on each worker what is to run there."""
+        self._run, self._children = run, run.children
+        self._wanted = self._wanted._replace(hosts=f"{run.run}/{self.config.name}")
+        targets = [(one.target, str(one.folder.resolve())) for one in run.targets]
         self._check = WorkerCheck(self.config.name, targets, self.config.options.get("code") == "ship")
         await self._check.prepare()
         session = self._new_session()
@@ -88,7 +85,7 @@ class ClusterPlace(Place):
                 raise ClusterError("\n".join(session.refused.values()))
         except ClusterError as error:
             await session.close()
-            raise UsageError(f"the place {self.config.name} cannot be used: {error}") from None
+            raise UsageError(run.hide(f"the place {self.config.name} cannot be used: {error}")) from None
         except BaseException:
             await session.close()
             raise
@@ -157,16 +154,17 @@ class ClusterPlace(Place):
     def _look(self) -> None:
         """A host can be used, or one is gone."""
         self._changed.set()
-        session = self._session
-        if session is None:
+        session, run = self._session, self._run
+        if session is None or run is None:
             return
         if session.usable:
-            self._held = False
-        elif not self._held:
-            self._held = True
+            run.release()
+        else:
+            run.hold(session.why or "it has no worker that can be used")
 
     def _warn(self, text: str) -> None:
-        pass
+        if self._run is not None:
+            self._run.note(text)
 
     def _print(self, line: str) -> None:
         """A line that the connector, or a cluster of this machine, has printed: to the log of a call there."""
@@ -179,12 +177,6 @@ class ClusterPlace(Place):
     # Calls
 
     async def begin(self, call: RemoteCall, target: str, alone: bool, message: bytes) -> None:
-        async with self._connecting:
-            if self._keeping is None:
-                try:
-                    await self.connect(call.work.run, self._children, tuple(self._targets))
-                except UsageError as error:
-                    raise StepError("setup", str(error)) from None
         self._waiting += 1
         try:
             while (host := self._free()) is None:

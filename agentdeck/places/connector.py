@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -190,3 +191,5 @@ def main() -> None:
         await Connector(end).run()
 
     asyncio.run(serve())
+    sys.stdout.flush()
+    os._exit(0)  # a client may have threads that go on

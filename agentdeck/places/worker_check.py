@@ -6,9 +6,9 @@ import asyncio
 import json
 import platform
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from agentdeck import __version__
 from agentdeck.errors import StepError
@@ -23,25 +23,19 @@ PROBE = (
 )
 
 
-class Target(NamedTuple):
-    """What an agent names, and the folder of its workflow."""
-
-    name: str
-    folder: str
-
-
 class WorkerCheck:
-    """What each worker has to have. `ship`: the folders of the workflows are brought there."""
+    """What each worker has to have. `targets` are what agents name, each with the folder of its workflow. `ship`:
+    these folders are brought there."""
 
-    def __init__(self, place: str, targets: Sequence[Target], ship: bool) -> None:
-        self._place, self._targets, self._ship = place, targets, ship
+    def __init__(self, place: str, targets: Iterable[tuple[str, str]], ship: bool) -> None:
+        self._place, self._targets, self._ship = place, list(dict.fromkeys(targets)), ship
         self._packages: dict[str, bytes] = {}
         self._facts: list[CodeFacts | None] = []
 
     async def prepare(self) -> None:
         """Look at the code on this machine. Raises UsageError where it cannot be shipped."""
         if self._ship:
-            for folder in {target.folder for target in self._targets}:
+            for folder in {folder for _, folder in self._targets}:
                 _, package = await asyncio.to_thread(packed, Path(folder))
                 self._packages[folder] = b64encode(package)
         else:
@@ -50,9 +44,9 @@ class WorkerCheck:
     def _facts_here(self) -> list[CodeFacts | None]:
         """None for modules that only the workers have."""
         facts: list[CodeFacts | None] = []
-        for target in self._targets:
+        for target, folder in self._targets:
             try:
-                facts.append(found(target.name, Path(target.folder)))
+                facts.append(found(target, Path(folder)))
             except StepError:
                 facts.append(None)
         return facts
@@ -78,17 +72,17 @@ class WorkerCheck:
                 await host.ask("code", folder, package)
             if self._targets and not self._ship:
                 there = await host.ask("facts", self._targets)
-                for target, mine, its in zip(self._targets, self._facts, there, strict=True):
+                for (target, _), mine, its in zip(self._targets, self._facts, there, strict=True):
                     if what := self._difference(target, mine, its):
                         return f"{host.name}: {what}"
-            for target in self._targets:
-                await host.prepare(*target, run)
+            for target, folder in self._targets:
+                await host.prepare(target, folder, run)
         except StepError as error:
             return f"{host.name}: {error}"
         return ""
 
-    def _difference(self, target: Target, mine: CodeFacts | None, its: Any) -> str:
-        module = target.name.partition(":")[0]
+    def _difference(self, target: str, mine: CodeFacts | None, its: Any) -> str:
+        module = target.partition(":")[0]
         if isinstance(its, str):
             return f"{its}; install it there, or write code: ship at the place {self._place}"
         if mine is None or mine.sha256 == its[2]:
