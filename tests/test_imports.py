@@ -43,6 +43,12 @@ def test_workflows_are_loaded_without_what_runs_them() -> None:
     assert loaded_by(load) & runs == set()
 
 
+def test_a_place_on_a_cluster_loads_no_client_of_it() -> None:
+    """The connector, a process of its own, has that."""
+    loaded = loaded_by("import agentdeck.places.dask_place, agentdeck.places.cluster_session")
+    assert loaded & {"dask", "distributed", "tornado"} == set()
+
+
 def test_sending_a_command_needs_no_engine() -> None:
     assert loaded_by("import agentdeck.operations.commands") & {"anyio", "httpx", "textual"} == set()
 

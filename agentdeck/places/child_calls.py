@@ -16,6 +16,7 @@ import inspect
 import json
 import os
 import platform
+import select
 import sys
 import threading
 import time
@@ -60,6 +61,7 @@ class Channel:
     def __init__(self, read: int, write: int) -> None:
         self._read, self._write = read, write
         self._lock = threading.Lock()
+        self.lease: float | None = None  # seconds after which a parent that says nothing is gone
         self._last = bytearray()  # the last messages of calls, which are sent together
         os.register_at_fork(after_in_child=self._forked)
 
@@ -84,12 +86,13 @@ class Channel:
     def receive(self, take: Callable[[list[dict[str, Any]]], None]) -> None:
         """In a thread: pass on the messages. Ends the process when the engine has closed the pipe, or is gone."""
         rest: list[bytes] = []
-        while data := os.read(self._read, 1 << 16):
+        while select.select([self._read], [], [], self.lease)[0] and (data := os.read(self._read, 1 << 16)):
             *lines, last = data.split(b"\n")
             messages = []
             for line in lines:
-                messages.append(json.loads(b"".join((*rest, line))))
-                rest = []
+                whole, rest = b"".join((*rest, line)), []
+                if whole:  # an empty line is a sign of life
+                    messages.append(json.loads(whole))
             rest.append(last)
             if messages:
                 take(messages)
@@ -201,7 +204,7 @@ class Calls:
         """Do what the engine says."""
         what = message["do"]
         if what == "hello":
-            self._folders = message["folders"]
+            self._folders, self._channel.lease = message["folders"], message["lease"]
             self._load(message["frameworks"])
             self._channel.send("ready", 0, platform.python_version())
         elif what == "cancel":

@@ -17,7 +17,8 @@ SHARED = 32
 class ChildPool:
     """Children are started when they are needed, and stay until the pool is closed. `place` is the name of the
     place, for messages; `environment` gives the variables of a child that starts. `folders` are those of this
-    machine where the engine has others."""
+    machine where the engine has others. Children with a `lease` end when they get no message or sign of life for
+    so many seconds: their parent may be stopped, or out of reach."""
 
     def __init__(
         self,
@@ -27,6 +28,7 @@ class ChildPool:
         cwd: Path | None,
         children: Children,
         folders: Mapping[str, str] | None = None,
+        lease: float | None = None,
     ) -> None:
         self._place, self._command, self._environment, self._cwd = place, command, environment, cwd
         self._children = children
@@ -36,6 +38,7 @@ class ChildPool:
         self._hello = {
             "frameworks": {one.name: one.target for one in frameworks if one.package == plugins.BUILT_IN},
             "folders": dict(folders or {}),
+            "lease": lease,
         }
 
     async def begin(self, call: ChildCall, target: str, alone: bool, message: bytes) -> None:
@@ -51,6 +54,11 @@ class ChildPool:
             child.exclusive = False
             child.known.add(target)
             child.add(call, message)
+
+    def sign_of_life(self) -> None:
+        """For the children's lease."""
+        for child in self._pool:
+            child.sign_of_life()
 
     async def cancel(self, call: ChildCall, now: bool) -> None:
         """End a call: by its own means, else with its process. `now`: without the time to end by itself."""

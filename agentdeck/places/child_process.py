@@ -220,6 +220,9 @@ class ChildProcess:
     def send(self, message: Mapping[str, Any]) -> None:
         self._send(json.dumps(message).encode())
 
+    def sign_of_life(self) -> None:
+        self._send(b"")
+
     def _send(self, line: bytes) -> None:
         if self._write is not None and not self._write.is_closing():
             self._write.write(line + b"\n")

@@ -62,7 +62,9 @@ class ClusterPlace(Place):
         kind = kind_of(agent)
         if not kind.places:
             raise StepError("setup", f"{kind.verb} agents run in the engine; remove place from {agent.name}")
-        return masked(RemoteVerb(kind.target(agent), context, self), context)
+        target = kind.target(agent)
+        alone = self._check.alone.get((target, str(context.folder.resolve())))
+        return masked(RemoteVerb(target, context, self, alone), context)
 
     # The connection
 
@@ -177,12 +179,13 @@ class ClusterPlace(Place):
     # Calls
 
     async def begin(self, call: RemoteCall, target: str, alone: bool, message: bytes) -> None:
+        if self._session is None:
+            raise StepError("setup", f"the place {self.config.name} is not connected")
         self._waiting += 1
         try:
             while (host := self._free()) is None:
                 self._changed.clear()
-                if self._session is not None:
-                    self._session.reopen(self._waiting)
+                self._session.reopen(self._waiting)
                 await self._changed.wait()
         finally:
             self._waiting -= 1
@@ -193,7 +196,7 @@ class ClusterPlace(Place):
         """The worker with the fewest calls for each of its threads."""
         if self._session is None:
             return None
-        free = [host for host in self._session.hosts.values() if host.ready and host.free()]
+        free = [host for host in self._session.ready_hosts() if host.free()]
         return min(free, key=RemoteHost.load, default=None)
 
     async def cancel(self, call: RemoteCall, now: bool) -> None:

@@ -31,7 +31,7 @@ class Wanted(NamedTuple):
 
 
 class Session:
-    """`changed` is called when a host can be used, and when one is gone. `warn` takes what an operator should
+    """`changed` is called when a host may be usable, and when one is gone. `warn` takes what an operator should
     know. `over` is set when the cluster is out of reach, and `why` says how that is known."""
 
     def __init__(
@@ -46,6 +46,7 @@ class Session:
         self.workers: list[WorkerFacts] = []
         self.answers: dict[str, str] = {}  # what each worker has answered to PROBE
         self.refused: dict[str, str] = {}
+        self.settled = False  # the list of workers is newer than the last loss of one
         self.over = asyncio.Event()
         self.why = ""
         self._wanted, self._check = wanted, check
@@ -85,6 +86,11 @@ class Session:
         if not self._listed.is_set():
             raise ClusterError(f"it has had no worker for {NO_WORKER:g} s")
 
+    def ready_hosts(self) -> list[RemoteHost]:
+        """The hosts that can be given calls. Where one worker was lost, others may be, or the whole cluster: what
+        was lost waits until the cluster has said which it has."""
+        return [host for host in self.hosts.values() if host.ready and host.listed] if self.settled else []
+
     async def close(self) -> None:
         self._end("the run is over")
         for task in self._known.values():
@@ -116,10 +122,11 @@ class Session:
             self._list([WorkerFacts(*one) for one in json.loads(payload)])
 
     def _list(self, workers: list[WorkerFacts]) -> None:
-        self.workers = workers
+        self.workers, self.settled = workers, True
         present = {(one.name, one.address): one for one in workers}
         for host in list(self.hosts.values()):
-            host.facts = present.get((host.facts.name, host.facts.address), host.facts)
+            key = host.facts.name, host.facts.address
+            host.listed, host.facts = key in present, present.get(key, host.facts)
             self._release_idle(host)
         open_ = {(host.facts.name, host.facts.address) for host in self.hosts.values()}
         for key, task in list(self._known.items()):
@@ -130,8 +137,7 @@ class Session:
                 self._known[key] = asyncio.create_task(self._welcome(facts))
         if workers:
             self._listed.set()
-        if self._released:
-            self._changed()  # what they hold may be free again
+        self._changed()
 
     def _release_idle(self, host: RemoteHost) -> None:
         host.idle = 0 if host.calls or host.facts.calls is None else host.idle + 1
@@ -186,6 +192,7 @@ class Session:
     def _lose(self, number: int, why: str) -> None:
         host = self.hosts.pop(number, None)
         if host is not None:
+            self.settled = False
             self._known.pop((host.facts.name, host.facts.address), None)
             place = self._wanted.hosts.partition("/")[2]
             host.lose(f"the worker {host.name} of the place {place} is gone: {why}")

@@ -40,6 +40,8 @@ class Connector:
         self._stopped = asyncio.Event()
         self._cluster: Cluster | None = None
         self._hosts: dict[int, _Host] = {}
+        self._gone = 0  # hosts so far
+        self._look_now = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -112,13 +114,17 @@ class Connector:
         why = await host.serve()
         if self._hosts.pop(number, None) is not None:
             self._pipe.send(Kind.GONE, number, why.encode())
+            self._gone += 1
+            self._look_now.set()
             await host.close()
 
     async def _look(self) -> None:
-        """Tell the engine which workers there are. The cluster is lost when it does not say so: the engine starts
-        another connector."""
+        """Tell the engine which workers there are: once a second, and after a host is gone, as others may be too.
+        The cluster is lost when it does not say so: the engine starts another connector."""
         assert self._cluster is not None
         while True:
+            self._look_now.clear()
+            gone = self._gone
             try:
                 async with asyncio.timeout(PATIENCE):
                     workers = await self._cluster.workers()
@@ -128,8 +134,10 @@ class Connector:
                 return self._away(str(error))
             except Exception as error:  # the client of the cluster
                 return self._away(described(error))
-            self._pipe.send(Kind.WORKERS, 0, json.dumps(workers).encode())
-            await asyncio.sleep(LOOK)
+            if gone == self._gone:
+                self._pipe.send(Kind.WORKERS, 0, json.dumps(workers).encode())
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._look_now.wait(), LOOK)
 
     def _away(self, why: str) -> None:
         self._pipe.send(Kind.AWAY, 0, why.encode())

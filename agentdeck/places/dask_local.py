@@ -34,29 +34,24 @@ class LocalDask:
     async def start(self) -> str:
         """The address of the scheduler. Its workers come by themselves."""
         file = Path(self._folder.name) / "scheduler.json"
-        where = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show")
-        self._keep("distributed.cli.dask_scheduler", *where, "--scheduler-file", str(file))
-        try:
-            async with asyncio.timeout(START):
-                address = await self._address(file)
-        except TimeoutError:
-            raise ClusterError(f"no scheduler of Dask has started within {START:g} s") from None
-        for number in range(self._workers):
+        where = ("--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(file))
+        self._keep("distributed.cli.dask_scheduler", *where, "--port", "0", "--no-show")
+        for number in range(self._workers):  # they wait for the file
             self._keep(
                 "distributed.cli.dask_worker",
-                address,
-                *("--host", "127.0.0.1", "--no-dashboard", "--no-nanny", "--memory-limit", "0"),
-                *("--nthreads", str(self._slots), "--name", f"worker-{number + 1}"),
-                *("--local-directory", self._folder.name, "--death-timeout", "10"),
+                *(*where, "--no-nanny", "--memory-limit", "0", "--nthreads", str(self._slots)),
+                *("--name", f"worker-{number + 1}", "--local-directory", self._folder.name),
             )
-        return address
+        try:
+            async with asyncio.timeout(START):
+                return await self._address(file)
+        except TimeoutError:
+            raise ClusterError(f"no scheduler of Dask has started within {START:g} s") from None
 
     async def _address(self, file: Path) -> str:
         while True:
             if (address := _written(file)) is not None:
                 return address
-            if self._lives[0].done():
-                raise ClusterError("the scheduler of Dask does not start")
             await asyncio.sleep(0.02)
 
     def _keep(self, module: str, *arguments: str) -> None:

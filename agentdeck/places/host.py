@@ -30,6 +30,8 @@ from agentdeck.processes.children import Children
 WAIT = 1.0
 #: Seconds after which a host that nobody asks ends itself: its engine is gone, or cannot reach it.
 LEASE = 10
+#: The same for its children, which it gives a sign of life once a second: it may be stopped itself.
+CHILD_LEASE = 8.0
 #: Bytes after which an answer to `receive` takes no further line.
 LARGEST = 1 << 22
 #: The hosts of this process, by name and worker: several workers may share one.
@@ -108,6 +110,8 @@ class Host:
         while self._silent < LEASE:
             await asyncio.sleep(1)
             self._silent += 1
+            if self._pool is not None:
+                self._pool.sign_of_life()
         await self.close()
 
     def _say(self, line: bytes) -> None:
@@ -136,8 +140,15 @@ class Host:
 
     async def _begin(self, call: _Call, target: str, alone: bool, message: bytes) -> None:
         if self._pool is None:
-            command = [sys.executable]
-            self._pool = ChildPool(self._place, command, lambda: os.environ, None, self._children, self._folders)
+            self._pool = ChildPool(
+                self._place,
+                [sys.executable],
+                lambda: os.environ,
+                None,
+                self._children,
+                self._folders,
+                CHILD_LEASE,
+            )
         try:
             await self._pool.begin(call, target, alone, message)
         except StepError as error:

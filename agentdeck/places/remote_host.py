@@ -17,7 +17,8 @@ from agentdeck.places.remote_verb import new_number
 
 class RemoteHost:
     """`number` is that of its frames. `calls` are under way there, those of attempts and what the engine itself
-    asks. It is `ready` when the worker has been checked. `name` is the worker's, for messages. `freed` is called
+    asks. It is `ready` when the worker has been checked, and `listed` while the
+    cluster has the worker. `name` is the worker's, for messages. `freed` is called
     when it had no room and has some."""
 
     def __init__(
@@ -26,6 +27,7 @@ class RemoteHost:
         self.number = number
         self.facts = facts
         self.ready = False
+        self.listed = True
         self.calls: dict[int, ChildCall] = {}
         self.idle = 0  # seconds without a call
         self._connector = connector
@@ -54,15 +56,16 @@ class RemoteHost:
         self._send(question, [what, question.number, given], rest)
         return await question.answer
 
-    async def prepare(self, target: str, folder: str, run: str) -> None:
-        """Have a child import what an agent names. Raises StepError where that is not possible, and HostGone."""
+    async def prepare(self, target: str, folder: str, run: str) -> bool:
+        """Have a child import what an agent names; returns whether a call of it needs a process for itself.
+        Raises StepError where it cannot be imported, and HostGone."""
         question = _Question()
         message = {
             **{"do": "prepare", "id": question.number, "target": target, "folder": folder},
             **{"attempt": [run, "", "", 0], "deadline": None, "scope": {"needs": {}}, "env": {}},
         }
         self.begin(question, target, True, json.dumps(message).encode())
-        await question.answer
+        return bool(await question.answer)
 
     def _send(self, call: ChildCall, header: list[Any], rest: bytes) -> None:
         self.calls[call.number] = call

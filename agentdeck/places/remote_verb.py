@@ -101,15 +101,17 @@ class CallExecutor(Protocol):
 
 
 class RemoteVerb:
-    """Executes the attempts of one agent in other processes. Whether a call needs a process for itself is what
-    the first one finds out."""
+    """Executes the attempts of one agent in other processes. Where it is not known whether a call needs a process
+    for itself (`alone`), the first one finds out."""
 
-    def __init__(self, target: str, context: WorkflowContext, executor: CallExecutor) -> None:
+    def __init__(
+        self, target: str, context: WorkflowContext, executor: CallExecutor, alone: bool | None = None
+    ) -> None:
         self._target = target
         self._executor = executor
         self._folder = str(context.folder.resolve())
         self._objects = ObjectCaller(target, context, _no_thread)
-        self._alone: bool | None = None
+        self._alone = alone
         self._preparing = asyncio.Lock()
 
     async def run(self, work: AttemptContext) -> Data:

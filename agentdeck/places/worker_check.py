@@ -29,6 +29,8 @@ class WorkerCheck:
 
     def __init__(self, place: str, targets: Iterable[tuple[str, str]], ship: bool) -> None:
         self._place, self._targets, self._ship = place, list(dict.fromkeys(targets)), ship
+        #: Whether a call of a target needs a process for itself, as the first worker has found out.
+        self.alone: dict[tuple[str, str], bool] = {}
         self._packages: dict[str, bytes] = {}
         self._facts: list[CodeFacts | None] = []
 
@@ -76,7 +78,7 @@ class WorkerCheck:
                     if what := self._difference(target, mine, its):
                         return f"{host.name}: {what}"
             for target, folder in self._targets:
-                await host.prepare(target, folder, run)
+                self.alone[target, folder] = await host.prepare(target, folder, run)
         except StepError as error:
             return f"{host.name}: {error}"
         return ""

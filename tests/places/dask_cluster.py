@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 #: Seconds in which something of the cluster has to happen.
-PATIENCE = 60.0
+PATIENCE = 120.0
 WORKERS = ("first", "second")
 
 

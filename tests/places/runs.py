@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,10 @@ from typing import Any
 import anyio
 
 from agentdeck import Workflow
+from agentdeck.agents.verb import AttemptContext, WorkflowContext
 from agentdeck.engine import launch
 from agentdeck.engine.log_lines import LogLine
+from agentdeck.places.place import Place
 from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
 from agentdeck.workflow.model import Data
@@ -57,3 +61,38 @@ async def run(
         outcome = await launch.run(wanted, launch.Watch(line=lines.append))
     with closing(Reader(db)) as reader:
         return Ran(outcome, lines, [event for _, event in reader.events(outcome.run)])
+
+
+class Under:
+    """Attempts of a function under way at a place, without an engine."""
+
+    def __init__(self, folder: Path, place: Place) -> None:
+        self._folder, self._place = folder, place
+        self.lines: list[str] = []
+
+    async def begin(self, function: str, begun: Path, **inputs: Data) -> asyncio.Task[Data]:
+        """The attempt, when its function has made a file."""
+        made = Workflow("crew", inputs=dict.fromkeys(inputs, "any"))
+        made.add("it", python=f"crew:{function}", place="crew")
+        agent = made.definition.agents["it"]
+        verb = self._place.prepare(agent, WorkflowContext(made.definition, self._folder, anyio.sleep))
+        scope: dict[str, Data] = {"inputs": inputs, "needs": {}}
+        work = AttemptContext("r", "1", "it", 1, agent, scope, {}, self._log, lambda: None)
+        attempt: asyncio.Task[Any] = asyncio.ensure_future(verb.run(work))
+        await until(begun.exists)
+        return attempt
+
+    async def end(self, attempt: asyncio.Task[Data], *how: str) -> None:
+        """Cancel it; it has to end within two seconds."""
+        attempt.cancel(*how)
+        await asyncio.wait([attempt], timeout=2)
+        assert attempt.cancelled()
+
+    def _log(self, text: str, level: str = "info") -> None:
+        self.lines.append(text)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    with anyio.fail_after(30):
+        while not holds():  # noqa: ASYNC110 - another process makes it true
+            await anyio.sleep(0.02)

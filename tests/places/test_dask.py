@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import json
+import os
+import platform
 import shutil
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
+from agentdeck import __version__
+from agentdeck.agents.verb import NOW
+from agentdeck.errors import UsageError
+from agentdeck.places import worker_check
+from agentdeck.places.code import CodeFacts
 from agentdeck.places.dask_place import DaskPlace
-from agentdeck.places.place import Place
+from agentdeck.places.place import Place, PlaceRun, PlaceTarget
+from agentdeck.places.worker_check import PROBE, WorkerCheck
+from agentdeck.processes.children import Children
 from agentdeck.scheduler import events as ev
+from agentdeck.store.reader import Reader
 from agentdeck.testing.place_contract import PlaceContract
-from agentdeck.workflow.deck import DeckPlace
+from agentdeck.workflow.check import check
+from agentdeck.workflow.deck import DeckPlace, load_deck
 from agentdeck.workflow.model import Data
 from tests.places import runs
-from tests.places.dask_cluster import DaskCluster
+from tests.places.dask_cluster import WORKERS, DaskCluster
+from tests.places.runs import Under, until
 
 pytestmark = pytest.mark.anyio
 
@@ -35,6 +52,18 @@ def place(cluster: DaskCluster) -> str:
 
 
 @pytest.fixture
+async def dask(cluster: DaskCluster) -> AsyncIterator[Place]:
+    place = DaskPlace(DeckPlace("crew", "dask", 50, options={"address": cluster.address}))
+    await place.connect(place_run())
+    yield place
+    await place.close()
+
+
+def place_run(*targets: PlaceTarget) -> PlaceRun:
+    return PlaceRun(uuid4().hex, targets, Children(), str, print, print, print)
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     shutil.copy(Path(__file__).with_name("crew.py"), tmp_path / "crew.py")
     return tmp_path
@@ -44,22 +73,193 @@ class TestContract(PlaceContract):
     name = "dask"
 
     @pytest.fixture
-    async def place(self, cluster: DaskCluster) -> AsyncIterator[Place]:
-        place = DaskPlace(DeckPlace("crew", "dask", 50, options={"address": cluster.address}))
-        yield place
-        await place.close()
+    async def place(self, dask: Place) -> Place:
+        return dask
 
 
-async def test_calls_run_on_workers_and_their_output_is_in_the_log(folder: Path, place: str) -> None:
-    ran = await runs.run(folder, place, "about", n=1)
-    assert ran.output["id"] == f"{ran.outcome.run}/1/it#1"
-    assert ("out", "printed by 1") in ran.lines
+async def test_calls_run_on_both_workers_and_their_output_is_in_the_log(
+    cluster: DaskCluster, folder: Path, place: str
+) -> None:
+    ran = await runs.run(folder, place, "about", tasks=[{"n": n} for n in range(4)], workers=4)
+    outputs = [e.output for e in ran.of(ev.StepSucceeded)]
+    assert {one["id"] for one in outputs} == {f"{ran.outcome.run}/{task}/it#1" for task in range(1, 5)}
+    assert os.getpid() not in {one["pid"] for one in outputs}
+    assert {e.worker for e in ran.of(ev.AttemptPlaced)} == {"first", "second"}
+    for n in range(4):
+        assert ("out", f"printed by {n}") in ran.lines
     assert ("out", "raw output of a program") in ran.lines
     assert ("warning", "logged") in ran.lines
+    for name in WORKERS:
+        assert "printed by" not in cluster.printed(name)
 
 
-async def test_calls_are_spread_over_the_workers(folder: Path, place: str) -> None:
-    (folder / "met").mkdir()
-    tasks: list[dict[str, Data]] = [{"n": 8, "folder": str(folder / "met")} for _ in range(8)]
-    ran = await runs.run(folder, place, "meet_blocking", tasks=tasks, workers=8)
-    assert len({e.output for e in ran.of(ev.StepSucceeded)}) == 8
+@pytest.mark.parametrize(
+    ("function", "inputs", "output"),
+    [
+        ("much", {}, ["y" * 1000] * 3000),
+        ("pieces", {"n": 3}, {"n": 3}),
+    ],
+)
+async def test_results_come_back(
+    folder: Path, place: str, function: str, inputs: dict[str, Data], output: Data
+) -> None:
+    ran = await runs.run(folder, place, function, **inputs)
+    assert ran.output == output
+    if function == "pieces":
+        assert [text for _, text in ran.lines] == ["first piece", "second piece"]
+
+
+async def test_a_result_over_the_limit_is_refused(folder: Path, place: str) -> None:
+    fault = (await runs.run(folder, place, "too_much")).fault
+    assert (fault.kind, "the result is over the limit of 16 MB" in fault.message) == ("invalid", True), fault
+
+
+# Cancellation
+
+
+@pytest.mark.parametrize("how", [(), (NOW,)])
+async def test_a_function_that_ignores_its_cancellation_is_ended(
+    folder: Path, dask: Place, how: tuple[str, ...]
+) -> None:
+    under, file = Under(folder, dask), folder / "alive"
+    await under.end(await under.begin("stubborn", file, file=str(file)), *how)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(file.read_text().split()[0]), 0)
+    assert under.lines == []
+
+
+async def test_a_coroutine_is_cancelled_and_its_process_stays(folder: Path, dask: Place) -> None:
+    under, file = Under(folder, dask), folder / "alive"
+    attempt = await under.begin("gentle", file, file=str(file))
+    pid = int(file.read_text())
+    await under.end(attempt)
+    assert file.read_text() == "ended"
+    os.kill(pid, 0)
+
+
+# Lost attempts
+
+
+async def test_a_worker_that_dies_costs_an_attempt_that_is_no_failure(
+    cluster: DaskCluster, folder: Path, place: str
+) -> None:
+    file = folder / "killed"
+    ran = await runs.run(folder, place, "kill_worker", file=str(file))
+    (lost,) = ran.of(ev.AttemptLost)
+    before, after = (e.worker for e in ran.of(ev.AttemptPlaced))
+    assert {before, after} == {"first", "second"}
+    assert lost.why.startswith(f"the worker {before} of the place crew is gone: ")
+    assert not ran.of(ev.AttemptFailed)
+    assert ran.output == file.read_text()
+    await until(lambda: not Path(f"/proc/{ran.output}").exists())
+    cluster.start_worker(before)
+    cluster.wait_for_workers(before)
+
+
+async def test_an_attempt_that_is_lost_each_time_fails_in_the_end(folder: Path, place: str) -> None:
+    ran = await runs.run(folder, place, "die", how="SIGKILL")
+    assert len(ran.of(ev.AttemptLost)) == 3
+    assert ran.fault.kind == "place"
+    assert "of the place crew on " in ran.fault.message
+    assert "was killed by SIGKILL; this is the 4th attempt that was lost" in ran.fault.message
+
+
+# What does not fit
+
+
+@pytest.mark.parametrize(
+    ("function", "what"),
+    [
+        ("nothing", ": crew has no nothing; did you mean"),
+        ("thing", ": a object cannot be called; name a function"),
+    ],
+)
+async def test_a_run_is_refused_whose_functions_a_worker_cannot_import(
+    folder: Path, place: str, function: str, what: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        await runs.run(folder, place, function)
+    first, second = sorted(str(caught.value).removeprefix("the place crew cannot be used: ").splitlines())
+    assert (first.startswith("first" + what), second.startswith("second" + what)) == (True, True), caught.value
+    with closing(Reader(folder / "runs.db")) as reader:
+        assert reader.runs() == []
+
+
+async def test_a_module_that_is_not_the_same_on_a_worker(
+    cluster: DaskCluster, folder: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workers find another one in their working folder: that of the workflow is not there."""
+    monkeypatch.setattr(worker_check, "found", lambda target, folder: CodeFacts("crew", "/srv/crew.py", "f" * 64))
+    with pytest.raises(UsageError) as caught:
+        await runs.run(folder, place, "add", x=1)
+    assert f"the module crew is not the same there ({folder}/crew.py, sha256 " in str(caught.value)
+    assert "as here (/srv/crew.py, sha256 ffffffffffff); update one of them" in str(caught.value)
+
+
+async def test_nothing_answers(folder: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        await runs.run(folder, "type: dask, address: 'tcp://127.0.0.1:9', slots: 2", "add", x=1)
+    assert str(caught.value).startswith(
+        "the place crew cannot be used: no scheduler of Dask answers at tcp://127.0.0.1:9: "
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "what"),
+    [
+        ('["3.9.1", "0.1"]', "w has Python 3.9.1, and the engine has 3."),
+        ('["{here}", ""]', "w has no agentdeck; install agentdeck {version} there"),
+        ('["{here}", "0.1"]', "w has agentdeck 0.1, and the engine has {version}; they must be the same"),
+        ('["{here}", "{version}"]', ""),
+    ],
+)
+def test_versions_have_to_fit(answer: str, what: str) -> None:
+    def filled(text: str) -> str:
+        return text.replace("{here}", platform.python_version()).replace("{version}", __version__)
+
+    found = WorkerCheck("crew", (), False).versions("w", filled(answer))
+    assert found.startswith(filled(what))
+    assert bool(found) == bool(what)
+
+
+def test_a_worker_without_agentdeck_says_so(tmp_path: Path) -> None:
+    command = [sys.executable, "-I", "-S", "-c", f"print(eval({PROBE!r}))"]
+    assert json.loads(subprocess.run(command, capture_output=True, check=True).stdout)[1] == ""
+
+
+async def test_code_is_shipped(cluster: DaskCluster, folder: Path, place: str) -> None:
+    """Each content has a folder of its own on a worker."""
+    ran = await runs.run(folder, f"{place}, code: ship", "where_am_i")
+    assert Path(ran.output).parent.parent.name.startswith("agentdeck-code-")
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("place", "what"),
+    [
+        ("type: dask, slots: 3", "3:3: it has no cluster; give it one of address, local"),
+        ("type: dask, address: x", "3:9: slots is missing; add slots:"),
+        ("type: dask, address: x, slots: 0", "3:42: "),
+        ("type: dask, address: x, slots: 2, local: { workers: 1, slots: 2 }", "only one of them is allowed"),
+        ("type: dask, local: { workers: 1 }", "slots is missing"),
+        ("type: dask, address: x, slots: 2, code: copy", "3:51: "),
+        ("type: dask, address: x, slots: 2, tls: { ca: ca.pem, cert: c.pem }", "key is missing"),
+        (
+            "type: dask, address: x, slots: 2, tls: { ca: ca.pem, cert: crew.py, key: crew.py }",
+            "3:50: there is no file {folder}/ca.pem; correct ca",
+        ),
+    ],
+)
+def test_the_keys_are_checked(folder: Path, place: str, what: str) -> None:
+    (folder / "deck.yaml").write_text(f"agentdeck: 1\nplaces:\n  crew: {{ {place} }}\n")
+    found = "\n".join(map(str, check(folder / "deck.yaml")))
+    assert what.format(folder=folder.resolve()) in found, found
+
+
+def test_a_cluster_of_this_machine_has_the_slots_of_its_workers(folder: Path) -> None:
+    (folder / "deck.yaml").write_text(
+        "agentdeck: 1\nplaces:\n  dev: { type: dask, local: { workers: 2, slots: 100 } }\n"
+    )
+    assert load_deck(folder / "deck.yaml").places["dev"].slots == 200

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import subprocess
@@ -15,8 +14,7 @@ from typing import Any
 import anyio
 import pytest
 
-from agentdeck import Workflow
-from agentdeck.agents.verb import NOW, AttemptContext, WorkflowContext
+from agentdeck.agents.verb import NOW
 from agentdeck.errors import StepLost
 from agentdeck.places.process import ProcessPlace
 from agentdeck.scheduler import events as ev
@@ -25,7 +23,7 @@ from agentdeck.workflow.check import check
 from agentdeck.workflow.deck import DeckPlace, load_deck
 from agentdeck.workflow.model import Data
 from tests.places import runs
-from tests.places.runs import Ran
+from tests.places.runs import Ran, Under, until
 
 pytestmark = pytest.mark.anyio
 DECK = "agentdeck: 1\nplaces:\n  crew: {{ type: process{more} }}\n"
@@ -185,35 +183,6 @@ async def test_a_lost_once_step_is_not_made_again(folder: Path) -> None:
 # Cancellation
 
 
-class Under:
-    """Attempts of a function under way at a place, without an engine."""
-
-    def __init__(self, folder: Path, place: ProcessPlace) -> None:
-        self._folder, self._place = folder, place
-        self.lines: list[str] = []
-
-    async def begin(self, function: str, begun: Path, **inputs: Data) -> asyncio.Task[Data]:
-        """The attempt, when its function has made a file."""
-        made = Workflow("crew", inputs=dict.fromkeys(inputs, "any"))
-        made.add("it", python=f"crew:{function}", place="crew")
-        agent = made.definition.agents["it"]
-        verb = self._place.prepare(agent, WorkflowContext(made.definition, self._folder, anyio.sleep))
-        scope: dict[str, Data] = {"inputs": inputs, "needs": {}}
-        work = AttemptContext("r", "1", "it", 1, agent, scope, {}, self._log, lambda: None)
-        attempt: asyncio.Task[Any] = asyncio.ensure_future(verb.run(work))
-        await _until(begun.exists)
-        return attempt
-
-    async def end(self, attempt: asyncio.Task[Data], *how: str) -> None:
-        """Cancel it; it has to end within two seconds."""
-        attempt.cancel(*how)
-        await asyncio.wait([attempt], timeout=2)
-        assert attempt.cancelled()
-
-    def _log(self, text: str, level: str = "info") -> None:
-        self.lines.append(text)
-
-
 @pytest.fixture
 async def under(folder: Path) -> AsyncIterator[Under]:
     place = ProcessPlace(DeckPlace("crew", "process"))
@@ -260,7 +229,7 @@ async def test_the_other_calls_of_a_process_go_on_when_one_ignores_its_cancellat
     (folder / "second.end").touch()
     with anyio.fail_after(10):
         assert await other == pid
-        await _until(lambda: _state(pid) in ("Z", "X"))
+        await until(lambda: _state(pid) in ("Z", "X"))
 
 
 async def test_a_call_that_blocks_its_process_costs_the_others_an_attempt(folder: Path, under: Under) -> None:
@@ -270,12 +239,6 @@ async def test_a_call_that_blocks_its_process_costs_the_others_an_attempt(folder
     await under.end(blocking)
     with anyio.fail_after(10), pytest.raises(StepLost, match="another call blocked it and ignored"):
         await other
-
-
-async def _until(holds: Callable[[], bool]) -> None:
-    with anyio.fail_after(30):
-        while not holds():  # noqa: ASYNC110 - another process makes it true
-            await anyio.sleep(0.02)
 
 
 def _assert_ended(pid: int) -> None:
