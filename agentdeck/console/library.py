@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from agentdeck.errors import Issue
 from agentdeck.operations.bundled_files import workflows as bundled
+from agentdeck.workflow.deck import NAME as DECK
 
 if TYPE_CHECKING:
     from agentdeck.store.run_list import RunRow
@@ -84,7 +85,8 @@ class Library:
     def _workflows(self, folder: Path) -> list[Path]:
         """The workflow files of a folder: YAML that says so at its top level."""
         try:
-            files = sorted(file.resolve() for file in folder.iterdir() if file.suffix in SUFFIXES)
+            found = [file for file in folder.iterdir() if file.suffix in SUFFIXES and file.name != DECK]
+            files = sorted(file.resolve() for file in found)
         except OSError:
             return []
         return [file for file in files if (edited := _edited(file)) is not None and _says_so(file, edited)]

@@ -46,7 +46,7 @@ async def test_agents_show_where_they_run_in_a_run_with_places(width: int) -> No
         pane.tick(view_of(placed(), ELSEWHERE), 108.0)
         lines = page(pane)
         assert "place" in lines[0].split()
-        assert "big w1 1 w2 1" in line_of(lines, "payment")
+        assert "big 2× w1 1 w2 1" in line_of(lines, "payment")
         assert "big w2 1" in line_of(lines, "shipping")
         assert "w" not in line_of(lines, "extract").replace("–", "").split("extract")[1]
         many = [ev.AttemptPlaced(108.0, "A", "shipping", 1, f"node-{number}") for number in range(9)]

@@ -27,7 +27,7 @@ def count(part: list[int], ctx: Any) -> Part:
 
 async def gaps(found: Part, ctx: Any) -> float:
     """How far apart the primes of a range are on average. It waits, as a call of a service would."""
-    print("asking nobody for half a second")
+    print(f"the gaps between {found['primes']:,} primes")
     await asyncio.sleep(0.5)
     span = (found["last"] or 0) - (found["first"] or 0)
     return round(span / max(1, found["primes"] - 1), 2)

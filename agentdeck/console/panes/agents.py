@@ -213,7 +213,7 @@ def _ran_on(totals: AgentTotals) -> Pieces:
         return DASH
     workers = sorted(totals.workers, key=lambda name: -totals.workers[name])[:NAMED]
     pieces: list[Piece] = [(clean(totals.place), "text")] if totals.place else []
-    if len(totals.workers) > NAMED:
+    if len(totals.workers) > 1:
         pieces.append((f" {len(totals.workers)}×", "dim"))
     for name in workers:
         pieces += [(" " * bool(pieces) + clean(name), "dim"), (f" {count(totals.workers[name])}", "text")]
@@ -227,7 +227,7 @@ BAR_STATES = ("done", "rejected", "skipped", "failed", "cancelled", "asking", "r
 #: column: the state whose count is shown in it too.
 BESIDE = {"running": "asking", "done": "rejected"}
 #: Where it runs: only shown in a run with places.
-PLACE = Column("place", _ran_on, 12, flex=1, most=48, rank=1, order=lambda totals: totals.place)
+PLACE = Column("place", _ran_on, 18, flex=4, most=48, rank=1, order=lambda totals: totals.place)
 #: All but the name.
 COLUMNS: tuple[Column[AgentTotals], ...] = (
     Column("state", lambda totals: ((GLYPHS[s := state_of(totals.display_counts)], s),), 1, title=""),
