@@ -32,9 +32,17 @@ from agentdeck.store import fault_point
 ROOT = Path(__file__).resolve().parents[1]
 #: The modules that are forked; their `main` is called.
 MODULES = ("agentdeck.cli.main", "tests.engine.crowd", "tests.providers.sums", "tests.run_file")
-#: What each process imports for itself: Airflow may not be installed, the console is another one's business, and
-#: `leave` tells by being there.
-APART = ("agentdeck.airflow", "agentdeck.console", "agentdeck.cli.run_process")
+#: What each process imports for itself: Airflow, Dask and Ray may not be installed, the console is another one's
+#: business, and `leave` tells by being there.
+APART = (
+    *(
+        "agentdeck.airflow",
+        "agentdeck.places.dask_cluster",
+        "agentdeck.places.ray_cluster",
+        "agentdeck.places.ray_host",
+    ),
+    *("agentdeck.console", "agentdeck.cli.run_process"),
+)
 #: Options of Popen that no fork has, with what they are if they are not used.
 UNUSED = {
     "executable": (None,),

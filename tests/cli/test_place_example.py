@@ -26,13 +26,16 @@ def test_the_cluster_of_the_example_reports_its_workers(deck: Deck) -> None:
         assert worker["version"]
 
 
-def test_the_example_runs(deck: Deck) -> None:
+def test_the_example_runs_on_workers(deck: Deck) -> None:
     pytest.importorskip("distributed")
     done = deck("run", FOLDER / "primes.yaml", "-i", "below=1000", "-i", "parts=4")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["primes"] == 168
+    workers = json.loads(deck("show", "last", "--json").stdout)["place_workers"]
+    assert sum(one["done"] for one in workers.values()) == 8
     step = json.loads(deck("step", "last", "1", "count[0]", "--json").stdout)
     assert step["place"] == "dev"
+    assert step["attempts"][0]["worker"] in workers
 
 
 def test_what_to_install_is_said_where_dask_is_missing(deck: Deck) -> None:
