@@ -14,7 +14,7 @@ from agentdeck.places.remote_host import RemoteHost
 from agentdeck.places.worker_check import PROBE, WorkerCheck
 
 #: Seconds in which a cluster has to have a worker.
-NO_WORKER = 10.0
+NO_WORKER = 30.0
 #: Seconds after which a worker that takes one call at a time, and has none, gives back what it holds.
 IDLE = 20
 

@@ -20,6 +20,8 @@ from agentdeck.processes.children import Children
 
 #: Seconds that a connector has to end when the run is over; it takes two for closing.
 CLOSE = 3.0
+#: Seconds in which the last output of one that has ended arrives.
+REST = 0.2
 #: The last lines of its output that are kept, to say why it ended.
 TAIL = 8
 _ROOT = str(Path(__file__).parents[2])
@@ -77,12 +79,14 @@ class ConnectorProcess:
                 started.set_exception(ClusterError(f"no process can be started: {error.strerror}"))
                 return
             started.set_result(None)
+            reading = asyncio.create_task(self._read(process))
             try:
-                await self._read(process)
                 code = await process.wait()
+                await asyncio.wait([reading], timeout=REST)  # processes that it has started may have the pipe too
                 said = f" ({self._tail[-1]})" if self._tail else ""
                 self.why = f"its connector {ending(code)}{said}"
             finally:
+                reading.cancel()
                 self._pipe.close()
                 self.gone.set()
                 for answer in self._answers.values():
