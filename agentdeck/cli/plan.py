@@ -61,17 +61,19 @@ def plan(
     from agentdeck.workflow.deck import Deck, deck_for
     from agentdeck.workflow.loader import load
     from agentdeck.workflow.model import Prompt
+    from agentdeck.workflow.place_types import with_slots
 
     definition = override(load(Path(file)).definition, settings)
     folder = definition.folder or Path(file).parent
+    prompts = [agent for agent in definition.agents.values() if isinstance(agent.does, Prompt)]
+    may_call = any(kind_of(agent).can_use_gateway(agent) for agent in definition.agents.values())
+    deck = deck_for(folder) if prompts or may_call else Deck()
+    definition = with_slots(definition, deck)
     samples, elsewhere = _seen(db, definition, folder)
     searching = None if search is None else _time(search)
     settled, number = settle(workers, definition, folder), _number(tasks, definition)
     made = make(definition, settled, number, means(samples), elsewhere=elsewhere)
     order = _order(definition, samples, made, searching)
-    prompts = [agent for agent in definition.agents.values() if isinstance(agent.does, Prompt)]
-    may_call = any(kind_of(agent).can_use_gateway(agent) for agent in definition.agents.values())
-    deck = deck_for(folder) if prompts or may_call else Deck()
     calling = [name for name, agent in definition.agents.items() if may_call and uses_gateway(deck, agent)]
     bound = (0.0, "")
     if deck.models:

@@ -32,6 +32,7 @@ from agentdeck.store.async_reader import AsyncReader
 from agentdeck.store.reader import Reader, means
 from agentdeck.terminal_text import clean
 from agentdeck.workflow.model import Data, Definition
+from agentdeck.workflow.place_types import with_slots
 
 
 class LaunchScreen(ModalScreen[LaunchRequest]):
@@ -206,7 +207,7 @@ class LaunchScreen(ModalScreen[LaunchRequest]):
             return
         try:
             settings = [f"{name}={value}" for name, value in self.checked.settings.items()]
-            definition = override(self.definition, settings)
+            definition = with_slots(override(self.definition, settings), self.form.deck)
             asks = prompting(definition, self.form.deck, self.checked.count, self._used)
             order = () if self._text("tasks").strip() else self._order(definition, int(workers))
             seen = forecast_launch(definition, int(workers), self.checked.count, self._seen, asks, order)
