@@ -77,6 +77,8 @@ class ChildProcess:
         self._command, self._env, self._cwd = command, env, cwd
         self._process: subprocess.Popen[bytes] | None = None
         self._write: asyncio.WriteTransport | None = None
+        self._unsent: list[bytes] = []
+        self._printed = False  # what it printed before the messages that are taken now has been logged
         self._inputs: dict[int, Callable[[bytes], None]] = {}
         self._parts: list[bytes] = []
         self._size = 0
@@ -205,6 +207,7 @@ class ChildProcess:
     async def close(self) -> None:
         """The run is over: let it end by itself, if it does that soon."""
         self.retired = True
+        self._flush()
         if self._write is not None:
             self._write.close()
         with contextlib.suppress(TimeoutError):
@@ -224,8 +227,17 @@ class ChildProcess:
         self._send(b"")
 
     def _send(self, line: bytes) -> None:
-        if self._write is not None and not self._write.is_closing():
-            self._write.write(line + b"\n")
+        """Send a message, with others of the same turn of the event loop: each write is a system call, and wakes
+        the child."""
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsent.append(line + b"\n")
+
+    def _flush(self) -> None:
+        data = b"".join(self._unsent)
+        self._unsent.clear()
+        if data and self._write is not None and not self._write.is_closing():
+            self._write.write(data)
 
     def _read(self, end: int) -> bool:
         """Take what a pipe has; False where that is nothing."""
@@ -269,6 +281,7 @@ class ChildProcess:
 
     def _take(self, data: bytes) -> None:
         """Messages: a part of one, or several."""
+        self._printed = False
         *lines, last = data.split(b"\n")
         for line in lines:
             self._parts.append(line)
@@ -293,7 +306,9 @@ class ChildProcess:
         if call is None:
             return
         if kind in LAST:
-            self._read_output()
+            if not self._printed:
+                self._read_output()
+                self._printed = True
             self._end_call(call, kind, line)
         elif kind == "cancelling":
             call.noticed = True

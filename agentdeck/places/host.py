@@ -32,6 +32,9 @@ WAIT = 1.0
 LEASE = 10
 #: The same for its children, which it gives a sign of life once a second: it may be stopped itself.
 CHILD_LEASE = 8.0
+#: An answer to `receive` that has more lines than these is followed by a pause of so many seconds, in which more
+#: lines come: passing on an answer costs as much as ten calls.
+FEW, PAUSE = 2, 0.01
 #: Bytes after which an answer to `receive` takes no further line.
 LARGEST = 1 << 22
 #: The hosts of this process, by name and worker: several workers may share one.
@@ -50,6 +53,7 @@ class Host:
         self._children = Children()
         self._pool: ChildPool | None = None
         self._lines: list[bytes] = []
+        self._many = False  # lines of the last answer
         self._size = 0
         self._said = asyncio.Event()
         self._silent = 0  # seconds since the last `receive`
@@ -74,6 +78,8 @@ class Host:
     async def receive(self) -> bytes:
         """Lines for the engine, those that have come since the last time; empty where none comes for a second."""
         self._silent = 0
+        if self._many and not self._closed:
+            await asyncio.sleep(PAUSE)
         if not self._lines and not self._closed:
             self._said.clear()
             with suppress(TimeoutError):
@@ -83,6 +89,7 @@ class Host:
         while count < len(self._lines) and size < LARGEST:
             size += len(self._lines[count])
             count += 1
+        self._many = count > FEW
         data, self._lines = b"".join(self._lines[:count]), self._lines[count:]
         return data
 
