@@ -2,7 +2,6 @@
 """What agents call in children: nothing but the standard library, as their interpreter has nothing else."""
 
 import asyncio
-import contextlib
 import os
 import signal
 import sys
@@ -164,14 +163,20 @@ async def visit(folder, ctx):  # type: ignore[no-untyped-def]
     under way at the same time: the process of the one before must have ended."""
     mark = Path(folder, f"task-{ctx.task}")
     before = mark.read_text().split() if mark.exists() else []
-    for pid in before:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(pid), 0)
-            return "two at once"
+    if any(map(_lives, before)):
+        return "two at once"
     mark.write_text(" ".join((*before, str(os.getpid()))))
     while not (Path(folder, f"go-{ctx.task}").exists() or Path(folder, "go").exists()):
         await asyncio.sleep(0.02)
     return len(before) + 1
+
+
+def _lives(pid):  # type: ignore[no-untyped-def]
+    """One that has ended may not have been reaped: its parent is stopped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def add_line(file, ctx):  # type: ignore[no-untyped-def]
