@@ -145,9 +145,9 @@ def test_a_worker_that_is_stopped_counts_as_lost(cluster: DaskCluster, folder: P
 def test_the_cluster_keeps_nothing_of_its_calls(cluster: DaskCluster, folder: Path) -> None:
     """Neither tasks nor messages: after twice as many calls its processes are as large."""
     (folder / "marks/go").touch()
-    assert begin(folder, *tasks(folder, 1000)).wait(120) == 0, (folder / "said").read_text()
+    assert begin(folder, *tasks(folder, 300)).wait(300) == 0, (folder / "said").read_text()
     before = {name: memory(process.pid) for name, process in cluster.processes.items()}
-    assert begin(folder, *tasks(folder, 1000)).wait(120) == 0, (folder / "said").read_text()
+    assert begin(folder, *tasks(folder, 300)).wait(300) == 0, (folder / "said").read_text()
     grown = {name: memory(process.pid) - before[name] for name, process in cluster.processes.items()}
     assert max(grown.values()) < 4 << 20, grown
 
