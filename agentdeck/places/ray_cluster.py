@@ -104,7 +104,7 @@ class RayCluster(Cluster):
         )
 
     def _refusal(self, error: Exception) -> str:
-        text = _text(error)
+        text = _text(error.__cause__ or error)
         if text.startswith("No node info found"):
             return (
                 f"this machine is no node of the Ray cluster at {self._address}; join it with"

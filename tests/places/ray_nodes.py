@@ -46,7 +46,12 @@ class Nodes:
 
     def _add(self, name: str, **given: Any) -> None:
         usual = {"node_ip_address": "127.0.0.1", "object_store_memory": 80_000_000}
-        self._nodes[name] = self._cluster.add_node(**usual, **given)
+        try:
+            node = self._cluster.add_node(**usual, **given)
+        except Exception as error:  # on a busy machine a raylet may not come up in time
+            print(f"{name} again: {error}", file=sys.stderr)
+            node = self._cluster.add_node(**usual, **given)
+        self._nodes[name] = node
 
     def kill(self, name: str) -> None:
         self._cluster.remove_node(self._nodes.pop(name), allow_graceful=False)
