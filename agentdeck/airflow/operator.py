@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from airflow.sdk import BaseOperator, BaseOperatorLink
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferralError, TaskDeferred
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    TaskDeferralError,
+    TaskDeferralTimeout,
+    TaskDeferred,
+)
 from airflow.sdk.execution_time.hitl import upsert_hitl_detail
 
 from agentdeck.airflow.ending import ending_of
@@ -165,7 +171,7 @@ class AgentdeckOperator(BaseOperator):
         more: it is cancelled."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
-        except TaskDeferralError:
+        except (TaskDeferralError, TaskDeferralTimeout):
             with closing(Reader(self._db())) as reader:
                 earlier = _task_try(self, context).newest(reader)
             if earlier is not None:

@@ -18,7 +18,7 @@ from typing import Any
 
 URL = "http://127.0.0.1:8080"
 #: Seconds that anything may take here: the machine may be busy.
-PATIENCE = 300
+PATIENCE = 600
 
 
 class Airflow:
