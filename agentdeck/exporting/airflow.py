@@ -30,7 +30,7 @@ from agentdeck.workflow.model import Agent, Approve, Data, Definition, Dispatch,
 #: Names that the DAG uses itself.
 TAKEN = (
     "DAG", "ExportedWorkflow", "HITLOperator", "Param", "Path", "PythonOperator", "START", "TaskGroup",
-    "timedelta", "workflow", ANSWER, DECISION, INPUTS, ITEM, NUMBERS, OUTPUT, QUESTION, RESULTS,
+    "timedelta", "workflow", "dag", ANSWER, DECISION, INPUTS, ITEM, NUMBERS, OUTPUT, QUESTION, RESULTS,
 )  # fmt: skip
 #: JSON Schema of the types of inputs and of fields.
 SCHEMAS = {
@@ -99,7 +99,7 @@ class _Writer:
             comment([WHY_START]),
             f"START = {duration(30)}\n\n",
             f"workflow = ExportedWorkflow({where}, {literal(definition.identity[:16])})\n\n",
-            f"with {call('DAG', self.arguments())}:\n",
+            f"with {call('DAG', self.arguments())} as dag:\n",
             body,
         ]
         return ExportedDag("".join(parts), self.lost)
