@@ -90,3 +90,10 @@ def test_tasks_of_every_kind(ended: tuple[dict[str, Any], str], airflow: OwnAirf
 def test_the_documentation_shows_a_dag_that_loads(airflow: OwnAirflow) -> None:
     (shown,) = blocks(ROOT / "docs/airflow.md", "py")
     airflow("-c", shown)
+
+
+def test_answers_reach_the_run_and_every_end_of_a_task_cancels_it(airflow: OwnAirflow) -> None:
+    said = airflow("-m", "tests.airflow.apart.called_methods", str(airflow.folder))
+    saw = json.loads(said.splitlines()[-1])
+    assert (saw["answered"], saw["by"], saw["output"]) == ("done", ["Grace"], "late")
+    assert (saw["late"], saw["cleared"], saw["stopped"]) == ("cancelled",) * 3
