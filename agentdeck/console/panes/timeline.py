@@ -43,7 +43,7 @@ MOMENTS = {
     "failed": ("✗", "failed"), "failure": ("✗", "bad"), "lost": ("!", "interrupted"), "retry": ("↻", "backoff"),
     "fallback": ("↷", "warn"), "limit": ("⚑", "accent"), "paused": ("‖", "paused"), "ended": ("■", "text"),
     "answered": ("?", "approval"), "released": ("▸", "accent"), "hurried": ("▸", "accent"),
-    "held": ("‖", "paused"),
+    "held": ("‖", "paused"), "place": ("@", "accent"),
 }  # fmt: skip
 
 #: Reads the recorded events of a task, of the whole run for an empty name.
