@@ -15,14 +15,16 @@ from agentdeck.store.reader import Reader
 from tests.places.dask_cluster import WORKERS, DaskCluster, wait_until
 
 pytestmark = pytest.mark.places
-TASKS, KILLS = 150, 6
+#: So many at once that an attempt that is made again ends before the next worker is killed: a step that is lost four
+#: times fails.
+TASKS, KILLS, AT_ONCE = 150, 6, 6
 SQUARES = """
 import asyncio, os
 async def square(n, marks, ctx):
     file = os.open(marks, os.O_WRONLY | os.O_APPEND)
     os.write(file, f"{ctx.id}\\n".encode())
     os.close(file)
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.2)
     return n * n
 """
 
@@ -42,9 +44,9 @@ def test_no_result_is_lost_and_none_is_there_twice(tmp_path: Path) -> None:
 
     try:
         cluster.start()
-        place = {"type": "dask", "address": cluster.address, "slots": 20}
+        place = {"type": "dask", "address": cluster.address, "slots": AT_ONCE}
         (tmp_path / "deck.yaml").write_text(json.dumps({"agentdeck": 1, "places": {"big": place}}))
-        command = ["run", "flow.yaml", "--tasks", "tasks.jsonl", "--workers", "20", "--db", "runs.db"]
+        command = ["run", "flow.yaml", "--tasks", "tasks.jsonl", "--workers", str(AT_ONCE), "--db", "runs.db"]
         engine = subprocess.Popen([sys.executable, "-m", "agentdeck", *command], cwd=tmp_path)
         for turn in range(KILLS):
             enough = min(TASKS, begun() + TASKS // (KILLS + 1))
