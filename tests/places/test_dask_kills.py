@@ -15,8 +15,8 @@ from agentdeck.store.reader import Reader
 from tests.places.dask_cluster import WORKERS, DaskCluster, wait_until
 
 pytestmark = pytest.mark.places
-#: So many at once that an attempt that is made again ends before the next worker is killed: a step that is lost four
-#: times fails.
+#: So few at once that an attempt that is made again ends before the next worker is killed: a step that is lost
+#: four times fails.
 TASKS, KILLS, AT_ONCE = 150, 6, 6
 SQUARES = """
 import asyncio, os
