@@ -45,8 +45,9 @@ class DaskCluster(Cluster):
             self._address = await self._local.start()
         self._client = await self._connected(direct=True)
         if local is not None:
+            wait: Any = self._client.wait_for_workers  # its type knows only clients that block
             try:
-                await self._client.wait_for_workers(local["workers"], timeout=START)
+                await wait(local["workers"], timeout=START)
             except TimeoutError:
                 raise ClusterError(f"the workers have not all started within {START:g} s") from None
 

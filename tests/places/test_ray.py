@@ -242,7 +242,7 @@ def test_each_slot_holds_its_resources_while_it_is_used(nodes: RayNodes, tmp_pat
 def test_a_cluster_that_cannot_be_used(
     nodes: RayNodes, tmp_path: Path, place: str, env: dict[str, str], what: str
 ) -> None:
-    engine = Engine(nodes, tmp_path, place, **env)
+    engine = Engine(nodes, tmp_path, place, apart=False, **env)
     engine.start(agents("add"), [{"x": 1}])
     assert engine.wait() != 0
     assert what in engine.err
