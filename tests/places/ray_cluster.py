@@ -46,7 +46,7 @@ class RayNodes:
             "RAY_health_check_initial_delay_ms": "1000",
             "RAY_health_check_period_ms": "500",
             "RAY_health_check_failure_threshold": "4",
-            "RAY_raylet_start_wait_time_s": "60",
+            "RAY_raylet_start_wait_time_s": "120",
         }
         program = str(Path(__file__).with_name("ray_nodes.py"))
         self._log = (folder / "nodes.log").open("w")
