@@ -17,6 +17,7 @@ from agentdeck.engine.author import current_author
 from agentdeck.errors import StoreError, UsageError
 from agentdeck.operations import commands
 from agentdeck.operations.engine_process import EngineProcess
+from agentdeck.operations.recorded_run import LIVE
 from agentdeck.store.reader import Reader
 from agentdeck.store.run_list import RunRow
 
@@ -81,7 +82,12 @@ class Submitter:
             if earlier.cleared and (why := self._begins_anew(earlier.row)):
                 self._say(f"{earlier.row.run} {why}: a new run begins")
                 return self._launch(reader)
-            return self._go_on(reader, earlier.row)
+            row = earlier.row
+            if earlier.cleared and row.state in LIVE:  # the triggerer may not have cancelled it yet
+                self._say(cancel(wanted.db, row.run, self._task.name))
+                while (row := reader.run(row.run)).state in LIVE:
+                    time.sleep(LOOK)
+            return self._go_on(reader, row)
 
     def stop(self) -> str:
         """Stop what has not been submitted yet: cancel its run, or end a process that has not recorded one yet.

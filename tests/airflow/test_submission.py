@@ -204,6 +204,16 @@ def test_a_run_that_is_cancelled_by_its_task_is_continued_by_another(worker: Wor
     assert worker.said == [f"{run} was cancelled: {new} continues with 1 of its results"]
 
 
+def test_a_live_run_of_a_task_that_was_cleared_is_cancelled_first(worker: Worker) -> None:
+    run = worker.submit(worker.submission(GATED))
+    until((worker.folder / "waits").exists)
+    new = worker.submit(worker.submission(GATED), cleared())
+    assert (worker.state(run), new) == ("cancelled", cleared().run)
+    (worker.folder / "go").touch()
+    assert worker.ending(new) == Ending("done", 2)
+    assert worker.ran == 1
+
+
 def test_a_run_that_a_person_cancels_is_not_wanted_again(worker: Worker) -> None:
     run = worker.submit(worker.submission(GATED))
     assert send(worker.db, run, commands.cancel(), Author("ada", "mica", "cli")).ok
