@@ -190,7 +190,8 @@ class ClusterPlace(Place):
         finally:
             self._waiting -= 1
         host.begin(call, target, alone, message)
-        call.work.placed(host.name)
+        if not call.prepares:
+            call.work.placed(host.name)
 
     def _free(self) -> RemoteHost | None:
         """The worker with the fewest calls for each of its threads."""

@@ -48,11 +48,13 @@ def new_number() -> int:
 
 
 class RemoteCall(ChildCall):
-    """A call that another process executes for an attempt."""
+    """A call that another process executes for an attempt. One that `prepares` only asks how the agent has to be
+    called."""
 
-    def __init__(self, work: AttemptContext) -> None:
+    def __init__(self, work: AttemptContext, prepares: bool) -> None:
         super().__init__(new_number())
         self.work = work
+        self.prepares = prepares
         self._messages: list[Message | bytes] = []
         self._arrived = asyncio.Event()
 
@@ -155,7 +157,7 @@ class RemoteVerb:
         variables: Mapping[str, str] | None = None,
     ) -> AsyncGenerator[Message, None]:
         """Have a process do something for an attempt; gives its messages. Raises what it reports."""
-        call = RemoteCall(work)
+        call = RemoteCall(work, what == "prepare")
         described = await self._message(call, what, given, variables or {})
         try:
             await self._executor.begin(call, self._target, alone, described)

@@ -84,7 +84,9 @@ async def test_calls_run_on_both_workers_and_their_output_is_in_the_log(
     outputs = [e.output for e in ran.of(ev.StepSucceeded)]
     assert {one["id"] for one in outputs} == {f"{ran.outcome.run}/{task}/it#1" for task in range(1, 5)}
     assert os.getpid() not in {one["pid"] for one in outputs}
-    assert {e.worker for e in ran.of(ev.AttemptPlaced)} == {"first", "second"}
+    placed = ran.of(ev.AttemptPlaced)
+    assert {e.worker for e in placed} == {"first", "second"}
+    assert len({(e.task, e.step, e.attempt) for e in placed}) == len(placed)
     for n in range(4):
         assert ("out", f"printed by {n}") in ran.lines
     assert ("out", "raw output of a program") in ran.lines
