@@ -392,7 +392,8 @@ def test_only_kinds_know_their_verbs() -> None:
 
 @pytest.mark.untraced
 def test_only_kinds_know_the_work_of_other_verbs() -> None:
-    """Except for the resume of a run whose functions were given as objects: they are of Python agents."""
+    """Except for the resume of a run whose functions were given as objects, which are of Python agents, and a run
+    of one step, where agents that have ended are simulated."""
     package = Path(agentdeck.__file__).parent
     work = [kind.work for kind in kinds().values()]
     own = {one.__name__ for one in work if one.__module__.startswith("agentdeck.agents.")}
@@ -405,4 +406,4 @@ def test_only_kinds_know_the_work_of_other_verbs() -> None:
         if isinstance(node, ast.ImportFrom) and {name.name for name in node.names} & own
         if (node.module or "").startswith("agentdeck.agents.")
     }
-    assert found == {"operations/resume.py"}
+    assert found == {"operations/resume.py", "operations/single_step.py"}

@@ -33,6 +33,7 @@ KEYS = {
         "critical_path",
     ),
     *("lower_bound_seconds", "sequential_seconds", "speedup", "agents", "inner", "place_workers", "output"),
+    "closed_places",
     *("usd", "usd_all_reasoning", "saved"),
 }
 AGENT_KEYS = {
