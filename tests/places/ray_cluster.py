@@ -65,10 +65,10 @@ class RayNodes:
     def start(self) -> None:
         self.tell("head")
         self.start_worker("first")
-        self.start_worker("second", GPU=2)
+        self.start_worker("second")
 
-    def start_worker(self, name: str, **resources: float) -> None:
-        self.tell("worker", name, 2, resources)
+    def start_worker(self, name: str) -> None:
+        self.tell("worker", name, 2, {"GPU": 2} if name == "second" else {})
 
     def kill(self, name: str) -> None:
         self.tell("kill", name)
