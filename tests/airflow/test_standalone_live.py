@@ -27,12 +27,12 @@ def test_tasks_that_are_answered_retried_killed_and_cleared(airflow: OwnAirflow)
     assert saw["asked"]["options"] == ["Approve", "Reject"]
     assert "to Ada" in saw["asked"]["body"]
     assert saw["asks"][:2] == ["success", "late parcel"]
-    assert "waits for an approval: agentdeck approve" in saw["asks log"]
+    assert "gate of task 1 asks: the answer is a required action of this task" in saw["asks log"]
 
     ((run, state),) = saw["flaky runs"]  # the retry went on with the run, and its first step ran once
     assert (state, saw["flaky"]) == ("done", ["success", "2 after 1", 1])
     assert f"{run} started: flaky" in saw["flaky log"]
-    assert "second (exit): exited with 1" in saw["flaky log"]
+    assert "second failed: exited with 1" in saw["flaky log"]
     assert f"{run} was failed: 1 step of 1 task again" in saw["flaky log 2"]
 
     assert [state for _, state in saw["marked"]] == ["cancelled"]
