@@ -61,7 +61,7 @@ def ending_of(reader: Reader, db: Path, run: str, most: int) -> Ending:
 
 
 def _is_final(reader: Reader, row: RunRow, letters: list[Letter]) -> bool:
-    """Whether a retry cannot help, or is not wanted: a person has cancelled the run."""
+    """Whether a retry cannot help, or is not wanted, as the operator has cancelled the run."""
     if row.state == "cancelled":
         command = reader.last_command(row.run, "cancel")
         return command is None or command.author.tool != TOOL

@@ -118,7 +118,7 @@ class ExportedWorkflow:
         return {"ask": str(asked["ask"]), "show": block}
 
     def decision(self, agent: str) -> Data:
-        """The result of an approval, of the answer of a person."""
+        """The result of an approval, made from the answer that was given in Airflow."""
         task, level, name = _Task(), self._level(agent), _name(agent)
         does = level.definition.agents[name].does
         assert isinstance(does, Approve)

@@ -40,7 +40,7 @@ class News:
 
 
 class Narration:
-    """Follows a run. Nothing is said about its first `after` events, which somebody has read already."""
+    """Follows a run. Nothing is said about its first `after` events, which were read before."""
 
     def __init__(self, db: Path, run: str, after: int = 0) -> None:
         self._db = db

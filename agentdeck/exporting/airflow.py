@@ -206,7 +206,7 @@ class _Writer:
         )
 
     def approval(self, scope: _Scope, agent: Agent) -> str:
-        """A group: what is asked, the answer of a person, and the result of it."""
+        """A group of three tasks: the question, its answer in Airflow, and the result."""
         does, inner = agent.does, self.inside(scope)
         assert isinstance(does, Approve)
         self.uses.add("HITLOperator")

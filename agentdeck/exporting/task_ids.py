@@ -14,7 +14,7 @@ OUTPUT = "output"
 NUMBERS, ITEM, RESULTS = "numbers", "item", "results"
 #: Of a sub-workflow: its inputs. Its agents and its output have their own names.
 INPUTS = "inputs"
-#: Of an approval: what is asked, the answer of a person, the result of the agent.
+#: The tasks of an approval: the question, its answer, the result of the agent.
 QUESTION, ANSWER, DECISION = "question", "answer", "decision"
 
 _RESULT: dict[Form, str] = {

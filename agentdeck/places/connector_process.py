@@ -92,7 +92,7 @@ class ConnectorProcess:
                 for answer in self._answers.values():
                     if not answer.done():
                         answer.set_exception(ClusterError(self.why))
-                        answer.exception()  # nobody may wait for it any more
+                        answer.exception()  # asyncio warns of errors that were never read
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None

@@ -28,7 +28,7 @@ from agentdeck.processes.children import Children
 
 #: Seconds for which `receive` waits.
 WAIT = 1.0
-#: Seconds after which a host that nobody asks ends itself: its engine is gone, or cannot reach it.
+#: Seconds without a request after which a host ends itself: its engine is gone, or cannot reach it.
 LEASE = 10
 #: The same for its children, which it gives a sign of life once a second: it may be stopped itself.
 CHILD_LEASE = 8.0

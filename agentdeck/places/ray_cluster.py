@@ -39,7 +39,7 @@ CONNECT = 30.0
 START = 30.0
 #: Seconds after which a host that does not answer `receive` is looked for; it answers after one.
 LATE = 2.0
-#: Seconds after which a host that nobody has asked has ended all its calls: its lease, and two.
+#: Seconds without a request after which a host has certainly ended its calls: its lease, and two more.
 ENDED = 12.0
 #: Seconds in which a host has to end its calls when it is closed.
 CLOSE = 2.0
