@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 
 class AgentdeckError(Exception):
-    """The root: whoever catches this has caught everything agentdeck raises on purpose."""
+    """The base class of everything that agentdeck raises on purpose."""
 
     exit_code = 1
 

@@ -56,7 +56,7 @@ class Finished:
 
 
 def launch_here(prepared: PreparedLaunch, out: str | None, as_json: bool, *, answered: bool = False) -> int:
-    """Execute a new run until it ends; returns the exit code. `answered`: somebody answers what it asks."""
+    """Execute a new run until it ends; returns the exit code. `answered`: its questions are answered."""
     launch = prepared.launch
     assert launch.db is not None
     file = OutFile(out, launch.db, say)

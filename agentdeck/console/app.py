@@ -127,7 +127,7 @@ class DeckApp(App[None]):
 
     def start(self, engine: Callable[[], EngineProcess], *, look: bool = True) -> bool:
         """Start an engine, remember it for when the console is closed, and `look` at its run. False where no
-        process could be started; that is told."""
+        process could be started; a message says why."""
         try:
             made = engine()
         except OSError as error:

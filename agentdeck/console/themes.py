@@ -1,7 +1,7 @@
 """Themes: files that come with agentdeck, and the user's own in `themes/` of the config folder.
 
-A user's file of the same name goes before the one that comes along. A file that is edited is read again; one
-that is broken leaves what was there before, and its fault is told once per edit.
+A user's file replaces the theme of the same name that comes with agentdeck. A file is read again after each edit;
+one that is broken changes nothing, and its fault is shown once per edit.
 """
 
 from __future__ import annotations

@@ -249,7 +249,7 @@ class AttemptRunner:
     async def _run_and_judge(
         self, verb: Verb, context: AttemptContext, step: Step, agent: PreparedAgent, outcome: _Outcome
     ) -> None:
-        """Run the verb. Where it fails, the agent's own rule says whether that is worth another attempt."""
+        """Run the verb. Where it fails, the agent's own rule decides whether the step is retried."""
         assert agent.retry_rule is not None
         error: Exception
         try:

@@ -1,4 +1,4 @@
-"""`retry: { on: module:function }`: a rule of the workflow's own for what is worth another attempt.
+"""`retry: { on: module:function }`: a function of the workflow decides which failures are retried.
 
 The rule is asked here, when an attempt has failed, and never in the scheduler: its answer is recorded with the
 fault, so that a replay of the log reads the same answer.

@@ -41,8 +41,7 @@ ANTHROPIC = CALLS["/v1/messages"]
 WRONG_KEY = CallFailure(
     401, "auth", "this key is not valid here: agentdeck gives each attempt a key of its own, which ends with it"
 )
-#: Clients of both APIs try again by themselves where this does not say otherwise. What is worth another attempt
-#: has had it.
+#: Clients of both APIs retry by themselves unless a header forbids it. agentdeck has already retried the call.
 FINAL = {"x-should-retry": "false"}
 
 #: An attempt: task, step, number.

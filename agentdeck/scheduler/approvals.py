@@ -68,8 +68,8 @@ def command(run: str, task: str, step: str, does: Approve | None) -> str:
 
 def how_of(event: ev.StepAnswered) -> str:
     """How an approval was decided: `person`, `timeout`, `yes` or `unknown`. Version 0.1 recorded a name or
-    `--yes` in `who`; where that is empty, it was a timeout or an operator without USER in the environment, which
-    cannot be told apart any more."""
+    `--yes` in `who`; where that is empty, it was a timeout or an operator without USER in the environment:
+    unknown."""
     if event.how:
         return event.how
     if event.who == "--yes":

@@ -68,7 +68,7 @@ def take_commands(connection: sqlite3.Connection, run: str, now: float) -> list[
 
 
 def refuse_commands(connection: sqlite3.Connection, run: str, now: float, why: str) -> None:
-    """Refuses commands that the last owner did not take before it died. Their senders were told that no process
+    """Refuses commands that the last owner did not take before it died. Their senders have read that no process
     executes the run, so the next owner must not carry them out."""
     connection.execute(
         "UPDATE commands SET taken_at = ?, answer = ? WHERE run = ? AND taken_at IS NULL",

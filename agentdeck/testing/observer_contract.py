@@ -92,14 +92,14 @@ class ObserverContract(Contract):
     def _pass_on(self, context: ObserverContext, batches: Sequence[EventBatch]) -> None:
         """Has an observer take the batches in a thread of its own, as a run does. Where it missed events, `close`
         may raise an AgentdeckError that says what is missing; the operator sees its message."""
-        told = suppress(AgentdeckError) if any(batch.missed for batch in batches) else nullcontext()
+        expected = suppress(AgentdeckError) if any(batch.missed for batch in batches) else nullcontext()
 
         def run() -> None:
             observer: Observer | None = loaded().objects[self.name](context)
             assert observer is not None, "configure it, so that it observes: see `configured`"
             for batch in batches:
                 observer.observe(batch)
-            with told:
+            with expected:
                 observer.close()
 
         _in_thread(run)

@@ -257,7 +257,7 @@ class StepHandlers:
                 self._reopen(one, e, before)
 
     def _reopen(self, step: StepView, e: ev.StepReopened, before: str) -> None:
-        """Reopen a step that goes again, or an item of one."""
+        """Reopen a step, or an item of one."""
         rejected = step.rejected
         change = follow(step, e)
         if change is None:

@@ -301,8 +301,8 @@ async def _agent(found: Any, given: CallInput) -> AsyncGenerator[InnerEvent, Non
 def _question(event: Any) -> Asked:
     if is_a(event.data, PACKAGE, "Content") and event.data.type == APPROVAL:
         return _approval(event.request_id, event.data)
-    told = [event.data, *(getattr(event.data, name, None) for name in QUESTIONS)]
-    text = next((one for one in told if isinstance(one, str)), f"{event.source_executor_id} asks")
+    texts = [event.data, *(getattr(event.data, name, None) for name in QUESTIONS)]
+    text = next((one for one in texts if isinstance(one, str)), f"{event.source_executor_id} asks")
     return Asked(event.request_id, text, _schema(event.response_type), _shown(event.data))
 
 

@@ -106,8 +106,8 @@ class Confirm(ModalScreen[str]):
             if choice.help:
                 gap = " " * (long - cell_len(choice.title) + 2) if beside else "\n      "
                 cut = not beside and cell_len(choice.help) > room - 6
-                told = set_cell_size(choice.help, room - 7) + "…" if cut else choice.help
-                text.append(gap + told, styles["dim"])
+                help_text = set_cell_size(choice.help, room - 7) + "…" if cut else choice.help
+                text.append(gap + help_text, styles["dim"])
         self.query_one("#choices", Static).update(text)
 
     def action_move(self, by: int) -> None:
@@ -176,9 +176,9 @@ class TextDialog(ModalScreen[str]):
         self._say(self._refused)
 
     def _say(self, fault: str) -> None:
-        told = self.query_one("#fault", Static)
-        told.update("✗ " + clean(fault))
-        told.display = bool(fault)
+        line = self.query_one("#fault", Static)
+        line.update("✗ " + clean(fault))
+        line.display = bool(fault)
 
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:
