@@ -196,7 +196,7 @@ def held_up(view: RunView) -> Iterator[str]:
 
     from agentdeck.insight.closed_places import closed_places
 
-    for text in closed_places(view):
+    for text in closed_places(view, view.now):
         yield cut(clean(f"waiting    {text}"))
     steps = [step for task in view.open.values() for step in task.steps.values()]
     whys = Counter(step.why for step in steps if step.state == "ready" and step.why)

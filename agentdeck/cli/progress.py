@@ -96,8 +96,8 @@ def approval_pending(run: str, definition: Definition, asked: ev.Noted) -> str:
 
 
 def announcement(run: str, definition: Definition, event: ev.Event, places: InnerPlaces) -> str:
-    """The line on a failed step, an approval, a pause, or a note on the run; empty for other events. `places` has
-    applied the events before."""
+    """The line on a failed step, an approval, a pause, a place that is out of reach or back, or a note on the
+    run; empty for other events. `places` has applied the events before."""
     match event:
         case ev.StepFailed(task=task, step=step, fault=fault, letter=True):
             return f"task {task}: {step} failed: {clean(inside(places.of(event), fault.message))}"
@@ -107,6 +107,10 @@ def announcement(run: str, definition: Definition, event: ev.Event, places: Inne
             return ""  # the engine said so when the store failed; this event was committed when it worked again
         case ev.RunPaused(why=why, who=who):
             return "paused" + (f": {why}" if why else f" by {who}" if who else "")
+        case ev.PlaceClosed(place=place, why=why):
+            return f"the place {place} is out of reach, its steps wait: {clean(why)}"
+        case ev.PlaceOpened(place=place):
+            return f"the place {place} is there again"
         case ev.Noted() if event.asks:
             return approval_pending(run, definition, event)
         case ev.Noted(task="", text=text):

@@ -58,7 +58,7 @@ def limits(
     `waits` the steps that wait for resources (`why.resource_waits`)."""
     by_agent = view.agents
     held = _held(view)
-    shared = _resources(view, waits)
+    shared = _resources(view, now, waits)
     elsewhere = sum(held.values()) + max((limit.waiting or 0 for limit in shared), default=0)
     found = {"workers": _workers(view, by_agent, elsewhere)}
     found |= {limit.name: limit for limit in shared}
@@ -133,9 +133,9 @@ def _workers(view: RunView, by_agent: Mapping[str, AgentTotals], elsewhere: int)
     return Limit("workers", view.workers, running, max(0, waiting - elsewhere), number(view.workers))
 
 
-def _resources(view: RunView, waits: Mapping[str, Mapping[str, int]] | None) -> list[Limit]:
+def _resources(view: RunView, now: float, waits: Mapping[str, Mapping[str, int]] | None) -> list[Limit]:
     """The shared resources, and the places that are out of reach, also those without slots."""
-    closed = {slots_name(name): out_of_reach(view, name) for name in view.closed_places}
+    closed = {slots_name(name): out_of_reach(view, name, now) for name in view.closed_places}
 
     def waiting(name: str) -> int | None:
         return None if waits is None else sum(waits.get(name, {}).values())

@@ -222,7 +222,7 @@ class _Explainer:
         if most is not None and live >= most:
             same = sum(1 for one in ahead if one.partition("[")[0] == name)
             return "max_parallel", f"max_parallel of {name} reached ({live}/{most}); {same} ahead in the queue"
-        if agent is not None and (closed := out_of_reach(view, agent.place)):
+        if agent is not None and (closed := out_of_reach(view, agent.place, self.now)):
             return PLACE, f"{closed}; it starts when it is there again"
         if (short := lacking(self.view, self.definition, agent)) is not None:
             return short

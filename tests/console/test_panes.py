@@ -182,6 +182,23 @@ async def test_the_timeline_has_a_lane_per_worker_below_the_agents() -> None:
         assert pane.cursor == 3
 
 
+async def test_the_timeline_of_a_run_that_ended_while_it_was_hidden_is_read_again() -> None:
+    source = Recorded(placed()[:3])
+    pane = TimelinePane(source)
+    app = Stage(pane)
+    async with app.run_test(size=(80, 16)):
+        pane.tick(view_of(placed()[:3], ELSEWHERE), 101.0)
+        await app.workers.wait_for_complete()
+        pane.tick(view_of(placed()[:3], ELSEWHERE), 101.0)
+        log = [*placed(), ev.RunEnded(130.0, "done")]
+        source.events = list(enumerate(log, 1))
+        for _ in range(3):
+            pane.tick(view_of(log, ELSEWHERE), 500.0)
+            await app.workers.wait_for_complete()
+        assert any(mark not in " ·" for mark in line_of(page(pane), "@ w1")[27:])
+        assert source.asked == ["", ""], "it is read once more, not at each tick"
+
+
 async def test_the_timeline_of_a_replay_shows_what_was_known_then() -> None:
     pane = TimelinePane(Recorded(order()))
     app = Stage(pane)

@@ -12,6 +12,7 @@ import pytest
 
 from agentdeck.agents.verb import AttemptContext
 from agentdeck.cli.limits import held_up
+from agentdeck.cli.progress import PlainNarrator
 from agentdeck.engine import launch
 from agentdeck.engine.resume import Resume, resume
 from agentdeck.engine.run_control import RunControl
@@ -22,6 +23,7 @@ from agentdeck.insight.summary import summary
 from agentdeck.insight.what_if import predict_change, snapshot_run
 from agentdeck.insight.why import explain
 from agentdeck.scheduler import events as ev
+from agentdeck.store.log_follower import EventBatch
 from agentdeck.store.reader import Reader
 from agentdeck.views.run_view import RunView
 from agentdeck.workflow.loader import loads
@@ -93,6 +95,7 @@ def test_where_it_is_seen_that_they_wait(folder: Path, monkeypatch: pytest.Monke
 
     def look(view: RunView) -> None:
         found = explain(view, of, "1", "far", view.now)
+        assert "(20m00s)" in explain(view, of, "1", "far", view.closed_places["big"].since + 1200).text
         assert (found.state, found.reason) == ("ready", "place")
         assert "the place big is out of reach since " in found.text
         assert f": {GONE}; it starts when it is there again" in found.text
@@ -111,6 +114,12 @@ def test_where_it_is_seen_that_they_wait(folder: Path, monkeypatch: pytest.Monke
     played = play(folder, of, out_of_reach(10.0, 60.0, look))
     assert played.starts("far") == [60.0]
     assert looked
+    said: list[str] = []
+    PlainNarrator(of, None, say=said.append).observe(EventBatch("", 1, played.log))
+    assert [line for line in said if "place" in line] == [
+        f"the place big is out of reach, its steps wait: {GONE}",
+        "the place big is there again",
+    ]
     texts = [entry.text for entry in played.outcome.view.timeline if entry.kind == "place"]
     assert texts == [f"big is out of reach: {GONE}", "big is there again"]
 
@@ -196,6 +205,7 @@ async def test_it_counts_as_open_after_a_resume(folder: Path) -> None:
         FarPlace.made[0].run.hold(GONE)
         while control.engine.view.agents["slow"].counts["done"] == 0:  # noqa: ASYNC110
             await anyio.sleep(0.01)
+        await anyio.sleep(0.01)  # shorter waits are not recorded
         control.drain()
 
     async with anyio.create_task_group() as group:

@@ -139,7 +139,9 @@ class TimelinePane(LineWidget):
     def _note(self, view: RunView, now: float) -> None:
         """Go on with the activity where what was recorded ends. After a while unseen it is read again."""
         known = self._activity
-        if not known.until or now <= known.until or view.ended is not None:
+        if view.ended is not None:
+            now = view.ended
+        if not known.until or now <= known.until:
             return
         if now - known.until > UNSEEN and not self._fresh:
             known.until, self._read, self._wanted = 0.0, None, None

@@ -66,7 +66,7 @@ class HistoryActions:
             return
         if need.why == "place":
             self._run.panes.show_limit(slots_name(need.step))
-            self._hint(f"{place}: {out_of_reach(self._run.state.view, need.step)}")
+            self._hint(f"{place}: {out_of_reach(self._run.state.view, need.step, self._run.state.now)}")
             return
         self._run.panes.select(Selection(agent_of(need.task, need.step), need.task, need.step))
         what, then = {
