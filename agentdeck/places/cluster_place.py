@@ -112,7 +112,7 @@ class ClusterPlace(Place):
                 WorkerReport(
                     *(facts.name, facts.threads, facts.load, facts.memory, python, agentdeck, facts.version),
                     latency.get(facts.name),
-                    session.refused.get(facts.name, ""),
+                    session.refused.get(facts.name) or session.silent.get(facts.name, ""),
                 )
             )
         return PlaceReport(tuple(reports))

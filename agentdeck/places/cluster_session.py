@@ -46,6 +46,7 @@ class Session:
         self.workers: list[WorkerFacts] = []
         self.answers: dict[str, str] = {}  # what each worker has answered to PROBE
         self.refused: dict[str, str] = {}
+        self.silent: dict[str, str] = {}  # workers that could not be asked when this was last tried, and why
         self.settled = False  # the list of workers is newer than the last loss of one
         self.over = asyncio.Event()
         self.why = ""
@@ -167,7 +168,9 @@ class Session:
             wrong = self._check.versions(facts.name, answer) or await self._open(facts)
         except (ClusterError, HostGone) as error:
             self._known.pop(key, None)  # it is tried again while it is listed
+            self.silent[facts.name] = str(error)
             return f"{facts.name}: {error}"
+        self.silent.pop(facts.name, None)
         if wrong:
             self.refused[facts.name] = wrong
             self._warn(f"{wrong}; nothing runs there")

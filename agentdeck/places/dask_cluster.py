@@ -21,7 +21,7 @@ from agentdeck.places.host import Host
 
 #: Seconds in which a scheduler has to answer.
 CONNECT = 5.0
-#: Seconds in which a worker has to answer when its host is made.
+#: Seconds in which a worker has to answer before and when its host is made.
 OPEN = 10.0
 #: Seconds in which a worker has to answer before it is reached through the scheduler.
 DIRECT = 3.0
@@ -92,7 +92,10 @@ class DaskCluster(Cluster):
         assert self._client is not None
         address = self._addresses.get(worker, "")
         try:
-            answers = await self._client.run(eval, source, workers=[address], on_error="return")
+            async with asyncio.timeout(OPEN):  # the scheduler waits for a worker that is stopped
+                answers = await self._client.run(eval, source, workers=[address], on_error="return")
+        except TimeoutError:
+            raise HostGone(f"it does not answer within {OPEN:g} s") from None
         except Exception as error:
             raise HostGone(_text(error)) from None
         answer = answers.get(address)

@@ -142,6 +142,23 @@ def test_a_worker_that_is_stopped_counts_as_lost(cluster: DaskCluster, folder: P
     assert "two at once" not in there
 
 
+def test_a_run_begins_without_a_worker_that_is_stopped(cluster: DaskCluster, folder: Path) -> None:
+    (folder / "marks/go").touch()
+    cluster.processes["first"].send_signal(signal.SIGSTOP)
+    try:
+        engine = begin(folder, *tasks(folder, 2))
+        assert engine.wait(100) == 0, (folder / "said").read_text()
+        assert {e.worker for e in events(folder) if isinstance(e, ev.AttemptPlaced)} == {"second"}
+        listed = subprocess.run(
+            [sys.executable, "-m", "agentdeck", "places", "big"], cwd=folder, capture_output=True, text=True
+        )
+    finally:
+        cluster.processes["first"].send_signal(signal.SIGCONT)
+    assert listed.returncode == 3
+    assert "cannot be used: first: it does not answer within 10 s" in listed.stdout
+    assert any(line.split()[0] == "second" for line in listed.stdout.splitlines() if line)
+
+
 def test_the_cluster_keeps_nothing_of_its_calls(cluster: DaskCluster, folder: Path) -> None:
     """Neither tasks nor messages: after twice as many calls its processes are as large."""
     (folder / "marks/go").touch()
