@@ -16,7 +16,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -110,9 +110,15 @@ def unregistered(source: Path = SOURCE) -> tuple[Plugin, ...]:
 
 
 def _plugin(seam: Seam, entry: EntryPoint) -> Plugin:
-    package = entry.dist.name if entry.dist is not None else "?"
-    version = entry.dist.version if entry.dist is not None else ""
+    package, version = _package(entry.dist) if entry.dist is not None else ("?", "")
     return Plugin(seam, entry.name, entry.value, package, version, entry)
+
+
+@cache
+def _package(distribution: Distribution) -> tuple[str, str]:
+    """Its name and version. Each look parses all of its metadata, and one may have many plugins."""
+    metadata = distribution.metadata
+    return metadata["Name"], metadata["Version"]
 
 
 def load(seam: Seam, make: Callable[[str, Any], Any]) -> Loaded:
