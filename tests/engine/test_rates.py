@@ -374,7 +374,7 @@ def test_a_low_budget_shortens_and_downgrades_and_then_asks(tmp_path: Path, fake
     )
 
     async def steer(control: RunControl) -> None:
-        await anyio.sleep(5000)
+        await anyio.sleep(200)
         control.limit("budget.usd", 0.02, 1.0)
         control.unpause()
 

@@ -76,17 +76,17 @@ def test_its_steps_wait_and_all_others_go_on(folder: Path) -> None:
     of = agents(f"first: {{ {FAR} }}", f"far: {{ {FAR}, needs: first }}", "near: { simulate: 5s, needs: first }",
                 "last: { simulate: 5s, needs: near }")  # fmt: skip
     seen: list[RunView] = []
-    played = play(folder, of, out_of_reach(0.5, 3600.5, seen.append))
+    played = play(folder, of, out_of_reach(0.5, 120.5, seen.append))
     assert played.outcome.state == "done"
-    assert places(played) == [(0.5, "big"), (3600.5, "big")]
+    assert places(played) == [(0.5, "big"), (120.5, "big")]
     assert played.starts("first") == [0.0], "what runs there goes on"
     assert played.starts("near") == [1.0]
     assert played.starts("last") == [6.0]
-    assert played.starts("far") == [3600.5]
+    assert played.starts("far") == [120.5]
     (started,) = [e for e in played.of(ev.StepStarted) if e.step == "far"]
     assert started.waits is not None
-    assert started.waits["place"] == pytest.approx(3599.5)
-    assert played.outcome.view.agents["far"].waiting["place"] == pytest.approx(3599.5)
+    assert started.waits["place"] == pytest.approx(119.5)
+    assert played.outcome.view.agents["far"].waiting["place"] == pytest.approx(119.5)
     assert played.outcome.view.closed_places == {}
 
 
@@ -150,7 +150,7 @@ def test_a_run_in_which_all_wait_for_it_does_not_count_as_stalled(folder: Path) 
         wanted = launch.Launch(of, folder, wait=False)
         control = RunControl("eva")
         async with anyio.create_task_group() as group:
-            group.start_soon(out_of_reach(1.0, 5000.0), control)
+            group.start_soon(out_of_reach(1.0, 200.0), control)
             outcome = await launch.run(wanted, launch.Watch(control=control), LoopClock())
             starts.append(outcome.view.now)
         return outcome
@@ -158,24 +158,24 @@ def test_a_run_in_which_all_wait_for_it_does_not_count_as_stalled(folder: Path) 
     outcome = anyio.run(main, backend_options=virtual())
     assert outcome.state == "drained"
     assert outcome.view.agents["far"].counts["done"] == 1
-    assert outcome.view.now >= 5001.0
+    assert outcome.view.now >= 201.0
 
 
 def test_a_queue_timeout_names_it(folder: Path) -> None:
-    of = agents(f"far: {{ {FAR}, needs: slow, timeout: {{ queue: 1h }} }}", "slow: { simulate: 2s }")
-    played = play(folder, of, out_of_reach(1.0, 9000.0))
+    of = agents(f"far: {{ {FAR}, needs: slow, timeout: {{ queue: 2m }} }}", "slow: { simulate: 2s }")
+    played = play(folder, of, out_of_reach(1.0, 300.0))
     (failed,) = played.of(ev.StepFailed)
-    assert failed.at - played.log[0].at == 3602.0
-    assert failed.fault.message == (f"waited 1h for the place big: it is out of reach: {GONE} (queue timeout)")
+    assert failed.at - played.log[0].at == 122.0
+    assert failed.fault.message == (f"waited 2m for the place big: it is out of reach: {GONE} (queue timeout)")
 
 
 def test_a_queue_timeout_names_the_slots(folder: Path) -> None:
     (folder / "deck.yaml").write_text(DECK.replace("far }", "far, slots: 1 }"))
-    of = agents(f"far: {{ {FAR}, with: {{ n: 7200 }}, timeout: {{ attempt: 3h, queue: 1h }} }}",
-                f"wide: {{ {FAR}, timeout: {{ queue: 1h }} }}")  # fmt: skip
+    of = agents(f"far: {{ {FAR}, with: {{ n: 240 }}, timeout: {{ attempt: 1h, queue: 2m }} }}",
+                f"wide: {{ {FAR}, timeout: {{ queue: 2m }} }}")  # fmt: skip
     played = play(folder, of, None)
     (failed,) = played.of(ev.StepFailed)
-    assert failed.fault.message == "waited 1h for the place big: all of its slots are in use (1) (queue timeout)"
+    assert failed.fault.message == "waited 2m for the place big: all of its slots are in use (1) (queue timeout)"
 
 
 def test_its_slots_are_not_kept_while_it_is_out_of_reach(folder: Path) -> None:
