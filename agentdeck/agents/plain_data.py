@@ -18,10 +18,12 @@ from typing import Any
 from uuid import UUID
 
 from agentdeck.errors import StepError
-from agentdeck.workflow.json_text import DIGITS_PER_BIT, room_left
+from agentdeck.workflow.json_text import DIGITS_PER_BIT, SLICE, room_left
 from agentdeck.workflow.model import Data
 
 LARGEST = 16_000_000
+#: A result over the limit is counted up to this size, so that the error can say what it has.
+COUNTED = 4 * LARGEST
 DEEPEST = 100
 #: Characters of an excerpt.
 LONGEST_EXCERPT = 2_000
@@ -45,11 +47,19 @@ def to_data(value: Any) -> Data:
         return value
     if kind is int and value.bit_length() <= LONGEST_INT:
         return value
+    converter, least = _Converter(), ""
     try:
-        return _Converter().convert(value, 0)
+        made = converter.convert(value, 0)
+    except _TooLarge:
+        least = "at least "
     except _NotPlain as bad:
         place = "the result" + "".join(reversed(bad.place[-NAMED:])) + "…" * (len(bad.place) > NAMED)
         raise StepError("invalid", f"{place} {bad.what}") from None
+    if converter.size > LARGEST:
+        size, limit = f"{least}{converter.size / 10**6:.1f} MB", f"{LARGEST // 10**6} MB"
+        fix = "write it to a file and return its path"
+        raise StepError("invalid", f"the result is {size}, over the limit of {limit}; {fix}")
+    return made
 
 
 def is_short(value: Any) -> bool:
@@ -92,8 +102,12 @@ class _NotPlain(Exception):
         self.place: list[str] = []
 
 
+class _TooLarge(Exception):
+    """A value so large that its size is not counted to the end."""
+
+
 class _Converter:
-    """Converts one value and counts its size as JSON."""
+    """Converts one value and counts its size as JSON. Once that is over the limit, it only counts."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -101,20 +115,19 @@ class _Converter:
 
     def grow(self, size: int) -> None:
         self.size += size
-        if self.size > LARGEST:
-            most = f"{LARGEST // 10**6} MB"
-            raise StepError(
-                "invalid", f"the result is over the limit of {most}; write it to a file and return its path"
-            )
+        if self.size > COUNTED:
+            raise _TooLarge
 
     def grow_text(self, text: str) -> None:
         """Count a string with its quotes, its escapes and a comma, in bytes."""
-        if len(text) > LARGEST or (
+        self.grow(3)
+        if len(text) > COUNTED or (
             text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
         ):
-            self.grow(len(text) + 3)
-        else:
-            self.grow(len(encode_basestring(text).encode()) + 1)
+            self.grow(len(text))
+            return
+        for start in range(0, len(text), SLICE):
+            self.grow(len(encode_basestring(text[start : start + SLICE]).encode()) - 2)
 
     def convert(self, value: Any, depth: int) -> Data:
         kind = type(value)
@@ -160,21 +173,25 @@ class _Converter:
             if name in made:
                 raise _NotPlain(f"has two keys that are {name!r} as text; keys are strings")
             try:
-                made[name] = self.convert(item, depth)
+                plain = self.convert(item, depth)
             except _NotPlain as bad:
                 bad.place.append(f".{name[:60]}")
                 raise
+            if self.size <= LARGEST:
+                made[name] = plain
         return made
 
     def row(self, value: Iterable[Any], depth: int) -> list[Data]:
         made: list[Data] = []
         self.grow(2)
-        for item in value:
+        for number, item in enumerate(value):
             try:
-                made.append(self.convert(item, depth))
+                plain = self.convert(item, depth)
             except _NotPlain as bad:
-                bad.place.append(f"[{len(made)}]")
+                bad.place.append(f"[{number}]")
                 raise
+            if self.size <= LARGEST:
+                made.append(plain)
         return made
 
     def other(self, value: Any, depth: int) -> Data:

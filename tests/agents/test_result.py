@@ -15,7 +15,6 @@ from uuid import UUID
 import pydantic
 import pytest
 
-from agentdeck.agents import plain_data
 from agentdeck.agents.plain_data import data_of, to_data
 from agentdeck.errors import StepError
 
@@ -128,10 +127,17 @@ def test_the_result_is_a_copy() -> None:
 
 
 def test_what_is_too_large_is_refused() -> None:
-    message = "the result is over the limit of 16 MB; write it to a file and return its path"
-    for value in ("x" * (plain_data.LARGEST + 1), ["x" * 1_000_000] * 17):
-        with pytest.raises(StepError, match=message):
+    for value, size in (
+        ("x" * 17_500_000, "17.5 MB"),
+        ("é" * 8_600_000, "17.2 MB"),
+        ({"rows": ["x" * 1_000_000] * 21}, "21.0 MB"),
+        (["x" * 1_000_000] * 1_000, "at least 64.0 MB"),
+    ):
+        with pytest.raises(StepError) as refused:
             to_data(value)
+        assert str(refused.value) == (
+            f"the result is {size}, over the limit of 16 MB; write it to a file and return its path"
+        )
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_what_an_agent_raises_or_returns_ends_itself_and_no_other(deck: Deck) ->
     wrong = {
         "an_object": "the result.deep[1] is of type object, which is not plain data; return a dict, list,",
         "not_a_number": "the result is nan, which JSON cannot represent; return a number or None",
-        "large": "the result is over the limit of 16 MB; write it to a file and return its path",
+        "large": "the result is at least 100.0 MB, over the limit of 16 MB; write it to a file and return its",
         "exits": "raised SystemExit: 7",
         "exits_in_the_loop": "raised SystemExit: 7",
         "interrupts": "raised KeyboardInterrupt",

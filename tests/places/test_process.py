@@ -91,7 +91,7 @@ async def test_functions_generators_and_objects_give_their_results(
         ("nothing", {}, "setup", "crew has no nothing"),
         ("thing", {}, "setup", "a object cannot be called; name a function"),
         ("add", {"z": 1}, "setup", "crew:add takes x, which is neither an input nor a need"),
-        ("too_much", {}, "invalid", "the result is over the limit of 16 MB"),
+        ("too_much", {}, "invalid", "the result is 17.0 MB, over the limit of 16 MB"),
         ("no_data", {}, "invalid", "the result.file is of type object, which is not plain data"),
     ],
 )

@@ -58,7 +58,7 @@ def test_calls_of_all_kinds_give_what_they_give_in_the_engine(nodes: RayNodes, t
         "no_data": "invalid",
     }
     assert faults["raises"].message == "ValueError: no stock"
-    assert "the result is over the limit of 16 MB" in faults["too_much"].message
+    assert "the result is 17.0 MB, over the limit of 16 MB" in faults["too_much"].message
     assert faults["no_data"].message.startswith("the result.file is of type object, which is not plain data")
     assert {event.worker for event in engine.of(ev.AttemptPlaced)} == {"first", "second"}
 
