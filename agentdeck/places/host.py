@@ -93,6 +93,11 @@ class Host:
         data, self._lines = b"".join(self._lines[:count]), self._lines[count:]
         return data
 
+    async def exchange(self, data: bytes) -> bytes:
+        """Both in one request."""
+        await self.send(data)
+        return await self.receive()
+
     async def close(self) -> None:
         """End all calls and their processes."""
         if self._closed:
