@@ -12,15 +12,16 @@ named and left out; everything else goes on.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from agentdeck.errors import AgentdeckError, described
+
+if TYPE_CHECKING:  # its import takes as long as all of a child process that needs no plugins
+    from importlib.metadata import Distribution, EntryPoint
 
 Seam: TypeAlias = Literal["agents", "providers", "places", "observers", "frameworks"]
 SEAMS: tuple[Seam, ...] = get_args(Seam)
@@ -76,6 +77,8 @@ class Loaded:
 def found_entry_points() -> Mapping[Seam, tuple[EntryPoint, ...]]:
     """The entry points of all seams. They are looked for once: that reads the metadata of every installed
     package, which takes 30 ms where there are a hundred."""
+    from importlib.metadata import entry_points
+
     found = entry_points()
     return {seam: tuple(found.select(group=f"agentdeck.{seam}")) for seam in SEAMS}
 
@@ -93,6 +96,9 @@ def installed(seam: Seam) -> tuple[Plugin, ...]:
 def unregistered(source: Path = SOURCE) -> tuple[Plugin, ...]:
     """The built-in parts that a checkout has and its editable installation does not know, because it was made by
     an earlier version. None where agentdeck was not installed from a checkout."""
+    import tomllib
+    from importlib.metadata import EntryPoint
+
     try:
         project = tomllib.loads((source / "pyproject.toml").read_text())["project"]
     except (OSError, KeyError):

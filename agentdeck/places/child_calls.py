@@ -45,6 +45,7 @@ from agentdeck.agents.output_capture import AttemptOutput, capture, current
 from agentdeck.agents.parameters import Converter, converters
 from agentdeck.agents.plain_data import excerpt, is_short, to_data
 from agentdeck.errors import StepError
+from agentdeck.places.call_threads import CallThreads
 from agentdeck.workflow.functions import resolve
 from agentdeck.workflow.json_text import json_text
 
@@ -53,6 +54,7 @@ ALIVE_EVERY = 0.1
 #: Characters of a log entry.
 LONGEST_LOG = 1_000_000
 _dump = partial(json.dumps, default=str)
+_threads = CallThreads()
 
 
 class Channel:
@@ -168,16 +170,16 @@ class Call:
         loop, done = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
         context = contextvars.copy_context()
 
-        def run() -> None:
+        def work() -> Callable[[], object]:
             try:
                 ended = partial(done.set_result, context.run(call))
             except StopIteration as error:  # a future refuses it
                 ended = partial(done.set_exception, RuntimeError(f"StopIteration: {error}"))
             except BaseException as error:
                 ended = partial(done.set_exception, step_error(error))
-            loop.call_soon_threadsafe(ended)
+            return partial(loop.call_soon_threadsafe, ended)
 
-        threading.Thread(target=run, daemon=True).start()
+        _threads.execute(work)
         try:
             return await asyncio.shield(done)
         except asyncio.CancelledError:
