@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import ClassVar
+from uuid import uuid4
 
 import anyio
 import pytest
@@ -13,13 +15,17 @@ import pytest
 from agentdeck.agents.function_call import Context
 from agentdeck.agents.verb import AttemptContext, Verb, VerbResult, WorkflowContext
 from agentdeck.api.workflow import Workflow
-from agentdeck.errors import StepError
-from agentdeck.places.place import Place, Places, loaded
+from agentdeck.errors import InvalidFile, StepError, UsageError
+from agentdeck.places.place import Place, PlaceRun, Places, PlaceTarget, loaded
+from agentdeck.processes.children import Children
 from agentdeck.testing.contract import LIMIT, Contract, assert_ends_when_cancelled
+from agentdeck.workflow.deck import Deck, load_deck
 from agentdeck.workflow.model import Agent, Data
 
 #: Attempts that run at once.
 CROWD = 8
+#: The name of the place in the deck.
+PLACE = "there"
 
 
 # What the attempts do: a place that is elsewhere finds these functions by their module and name.
@@ -42,21 +48,44 @@ async def wait(x: int, y: int, ctx: Context) -> None:
 class PlaceContract(Contract):
     """Subclass it in a test module, and set `name`:
 
-    class TestAcme(PlaceContract):
-        name = "acme"
+        class TestAcme(PlaceContract):
+            name = "acme"
+            keys = {"region": "north"}
+
+    Where the keys are known only when the test runs (the address of a server that it starts), override the
+    fixture `deck_keys` instead.
     """
 
-    #: The name of the entry point.
+    #: The `type:` in the deck: the name of the entry point.
     name: ClassVar[str]
+    #: The other keys of a place of the type, as in the deck.
+    keys: ClassVar[Mapping[str, Data]] = {}
 
     @pytest.fixture
-    async def place(self) -> AsyncIterator[Place]:
-        places = Places()
-        yield places.find(self.name)
-        await places.close()
+    def deck_keys(self) -> Mapping[str, Data]:
+        return self.keys
+
+    @pytest.fixture
+    async def place(self, deck_keys: Mapping[str, Data], tmp_path: Path) -> AsyncIterator[Place]:
+        """A place as a run has it: connected before its first attempt, closed after its last one."""
+        places, run = Places(self._read(deck_keys, tmp_path)), _Run("add", "fail", "wait")
+        place = places.find(PLACE)
+        try:
+            with anyio.fail_after(LIMIT):
+                await place.connect(run.seen)
+            assert not run.held, "a place that has connected can be used"
+            yield place
+        finally:
+            await places.close()
+        assert not run.processes, "no process that it has started outlives close"
 
     def test_the_place_is_installed(self) -> None:
         assert self.name in loaded().objects, [str(one) for one in loaded().broken]
+
+    def test_the_deck_takes_its_keys_and_no_others(self, deck_keys: Mapping[str, Data], tmp_path: Path) -> None:
+        assert self._read(deck_keys, tmp_path).places[PLACE].type == self.name
+        with pytest.raises(InvalidFile, match="not_a_key"):
+            self._read({**deck_keys, "not_a_key": 1}, tmp_path)
 
     @pytest.mark.anyio
     async def test_an_attempt_returns_its_result_and_its_log(self, place: Place) -> None:
@@ -93,10 +122,54 @@ class PlaceContract(Contract):
         assert "waiting" in attempt.lines, "the log comes while the attempt runs"
 
     @pytest.mark.anyio
-    async def test_a_place_that_was_not_used_is_closed(self) -> None:
-        places = Places()
-        places.find(self.name)
+    async def test_a_function_that_is_not_there_is_refused_or_fails(
+        self, deck_keys: Mapping[str, Data], tmp_path: Path
+    ) -> None:
+        places, run = Places(self._read(deck_keys, tmp_path)), _Run("absent")
+        try:
+            with anyio.fail_after(LIMIT), pytest.raises((UsageError, StepError)) as caught:
+                await _connected_and_run(places.find(PLACE), run, "absent")
+        finally:
+            await places.close()
+        assert "absent" in str(caught.value), "the error names what is missing"
+        assert not run.processes, "no process that it has started outlives close"
+
+    @pytest.mark.anyio
+    async def test_a_place_that_was_not_connected_is_closed(
+        self, deck_keys: Mapping[str, Data], tmp_path: Path
+    ) -> None:
+        places = Places(self._read(deck_keys, tmp_path))
+        places.find(PLACE)
         await places.close()
+
+    def _read(self, keys: Mapping[str, Data], folder: Path) -> Deck:
+        """A deck with a place of the type."""
+        file = folder / "deck.yaml"
+        file.write_text(json.dumps({"agentdeck": 1, "places": {PLACE: {"type": self.name, **keys}}}))
+        return load_deck(file)
+
+
+class _Run:
+    """A run whose agents call functions of this module at the place. `seen` is what the place sees of it;
+    `processes` are those that it has started and that have not ended."""
+
+    def __init__(self, *functions: str) -> None:
+        self.held: list[str] = []
+        self.processes: set[str] = set()
+        self.seen = PlaceRun(
+            uuid4().hex,
+            tuple(PlaceTarget("it", f"{__name__}:{function}", Path()) for function in functions),
+            Children(lambda child: self.processes.add(child.mark), self.processes.discard),
+            str,
+            self.held.append,
+            self.held.clear,
+            print,
+        )
+
+
+async def _connected_and_run(place: Place, run: _Run, function: str) -> None:
+    await place.connect(run.seen)
+    await _Attempt(place, function).run(2, 3)
 
 
 class _Attempt:

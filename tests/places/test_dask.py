@@ -73,8 +73,8 @@ class TestContract(PlaceContract):
     name = "dask"
 
     @pytest.fixture
-    async def place(self, dask: Place) -> Place:
-        return dask
+    def deck_keys(self, cluster: DaskCluster) -> dict[str, Data]:
+        return {"address": cluster.address, "slots": 50}
 
 
 async def test_calls_run_on_both_workers_and_their_output_is_in_the_log(
