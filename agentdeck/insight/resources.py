@@ -107,6 +107,8 @@ def lacking(view: RunView, definition: Definition, agent: Agent | None) -> tuple
         use, needed = shared[name], thousandths(amount)
         if needed > use.limit:
             text = f"it uses {amount} of {name}, and the limit is {show_amount(use.limit)}"
+            if _reason(name) == PLACE:
+                text = f"the place {agent.place} has no slots at present"
             return _reason(name), f"{text}: it starts when {name} is raised to {amount}"
         if needed > use.free:
             enough = show_amount(use.used + needed)

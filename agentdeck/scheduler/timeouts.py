@@ -78,6 +78,8 @@ class Timeouts:
         if (closed := state.closed_places.get(place)) is not None:
             return f"{waited}: it is out of reach: {closed.why}"
         slots = state.resources.by_name[f"{PLACE_LIMIT}.{place}"]
+        if not slots.limit:
+            return f"{waited}: its slots were set to 0"
         return f"{waited}: all of its slots are in use ({show_amount(slots.limit)})"
 
     def _end_join(self, step: Step, at: float) -> None:

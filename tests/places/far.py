@@ -91,3 +91,8 @@ def far_installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
 async def nap(n: int = 1) -> int:
     await anyio.sleep(n)
     return n
+
+
+async def wait_for(file: str) -> None:
+    while not Path(file).exists():  # noqa: ASYNC110, ASYNC240 - the test makes it
+        await anyio.sleep(0.01)
