@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from shutil import which
 from statistics import median
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,12 +60,35 @@ ROWS = (
     Row("starts", "`agentdeck --version`, `check`", "≤ 150 ms, ≤ 400 ms", ALONE, ("version", "check")),
     Row("dags", "recorded graphs, against best known", "≤ 1.015, worst ≤ 1.17", ALONE, ("mean", "worst")),
 )
-#: What is measured by programs of their own, each of which prints a table.
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What a program of its own measures, which prints a table: a module with arguments. `within` is how it is
+    started instead of with this Python, by a program that may be missing."""
+
+    what: str
+    title: str
+    module: str
+    args: tuple[str, ...] = ()
+    within: tuple[str, ...] = (sys.executable,)
+
+
+#: Ray listens on all addresses, so it gets a network of its own, which has only loopback.
+RAY = ("unshare", "-rnpf", "--mount-proc", str(ROOT / ".venv" / "ray" / "bin" / "python"))
 TABLES = (
-    ("Interpreted and compiled", "benchmarks.compiled"),
-    ("The console", "benchmarks.console"),
-    ("Prompts and limits", "benchmarks.models"),
-    ("Recovery, commands, lists", "benchmarks.recovery"),
+    Table("compiled", "Interpreted and compiled", "benchmarks.compiled"),
+    Table("console", "The console", "benchmarks.console"),
+    Table("models", "Prompts and limits", "benchmarks.models"),
+    Table("recovery", "Recovery, commands, lists", "benchmarks.recovery"),
+    Table("dask", "Places on a cluster: beside bare Dask", "benchmarks.cluster", ("--tasks", "2000")),
+    Table(
+        "ray",
+        "Places on a cluster: beside bare Ray",
+        "benchmarks.cluster",
+        ("--kind", "ray", "--tasks", "600"),
+        RAY,
+    ),
 )
 UNITS = {
     "rate": lambda value: f"{value:,.0f} steps/s",
@@ -110,9 +134,11 @@ def turns(row: Row, repeats: int) -> dict[str, str]:
     return cells
 
 
-def table(module: str, *args: str) -> str:
+def table(asked: Table, *args: str) -> str:
     """What one of them prints, or why it prints nothing."""
-    call = [sys.executable, "-m", module, *args]
+    if missing := [program for program in asked.within if not program.startswith("-") and not which(program)]:
+        return f"Not measured: {missing[0]} is missing (`make test-places` installs Ray)."
+    call = [*asked.within, "-m", asked.module, *asked.args, *args]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=1800)
     lines = done.stderr.strip().splitlines() or ["no message"]
     return done.stdout.strip() or f"It failed: {lines[-1]}"
@@ -129,10 +155,9 @@ def rows(asked: argparse.Namespace) -> Iterator[tuple[str, str]]:
 
 def tables(asked: argparse.Namespace) -> Iterator[tuple[str, str]]:
     """Each table that is asked for: its title, and the table."""
-    for title, module in TABLES:
-        name = module.partition(".")[2]
-        if not asked.only or name in asked.only:
-            yield title, table(module, *([asked.traces] if asked.traces and name == "models" else []))
+    for one in TABLES:
+        if not asked.only or one.what in asked.only:
+            yield one.title, table(one, *([asked.traces] if asked.traces and one.what == "models" else []))
 
 
 def merged(old: str, new: dict[str, str]) -> str:
@@ -149,14 +174,14 @@ def merged(old: str, new: dict[str, str]) -> str:
 
 def measured_apart(old: str) -> list[str]:
     """The parts of the results that this script does not measure, since they take long: they stay as they are."""
-    ours = {title for title, _ in TABLES}
+    ours = {one.title for one in TABLES}
     return [part for part in old.split("\n## ")[1:] if part.partition("\n")[0] not in ours]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure everything; write benchmarks/results.md.")
     parser.add_argument("--repeats", type=int, default=5)
-    names = [*(row.what for row in ROWS), *(module.partition(".")[2] for _, module in TABLES)]
+    names = [one.what for one in (*ROWS, *TABLES)]
     parser.add_argument("--only", action="append", choices=names)
     parser.add_argument("--traces", default="", help="Traces of requests, to be replayed through limits.")
     asked = parser.parse_args()
@@ -178,8 +203,8 @@ def main() -> None:
         "|---|---|---|---|---|",
         *(found[row.title] for row in ROWS),
     ]
-    for title, _ in TABLES:
-        lines += ["", f"## {title}", "", found[title]]
+    for one in TABLES:
+        lines += ["", f"## {one.title}", "", found[one.title]]
     lines += [f"\n## {part.rstrip()}" for part in measured_apart(RESULTS.read_text())]
     RESULTS.write_text("\n".join(lines) + "\n")
 

@@ -28,6 +28,8 @@ from benchmarks.ray_cluster import RayCluster
 STEP, BURN = 0.02, 0.05
 #: Slots of the cluster: two workers with so many each.
 SLOTS = 200
+#: Steps that compute at once: a few more than cores.
+BURNS = 6
 #: How many workers are killed in one run.
 KILLS = 20
 
@@ -88,20 +90,27 @@ class Bench:
         ]
 
     def burning(self) -> list[Row]:
-        """Steps that compute: how much of two cores they get."""
+        """Steps that compute: how much of two cores they get, and all processes of the run with the cluster's."""
         steps = max(100, self.tasks // 10)
-        found: dict[str, float] = {}
-        for name, place, slots in (("threads", "{ type: local, slots: 64 }", 64), ("cluster", self.place(4), 4)):
+        places = {
+            "threads of the engine": ("{ type: local, slots: 64 }", 64),
+            "cluster": (self.place(BURNS), BURNS),
+        }
+        if own := self.cluster.own_place:
+            places["cluster of the run"] = own, BURNS
+        found: dict[str, str] = {}
+        for name, (place, slots) in places.items():
             agents = {"burn": {"python": "steps:burn", "with": {"seconds": BURN}}}
             run = ran(make(self.folder, place, agents, {}), ({} for _ in range(steps)), slots, self.roots)
-            found[name] = steps * BURN / run.makespan / 2
+            share = steps * BURN / run.makespan / 2
+            found[name] = f"{share:.0%} (all processes {sum(run.cpu.values()) / run.whole / 2:.0%})"
         bare = self.bare("burn", steps, BURN)["share"]
         return [
             Row(
                 f"{steps:,} steps of {BURN * 1000:g} ms that compute: share of two cores",
                 "≥ 90 %; threads ≤ 55 %",
                 f"{bare:.0%} ({self.cluster.bare_burn})",
-                f"**{found['cluster']:.0%}**; in threads of the engine {found['threads']:.0%}",
+                "; ".join(f"{name} {share}" for name, share in found.items()),
             )
         ]
 

@@ -31,6 +31,8 @@ class DaskCluster:
     #: One graph, and a call of an actor for each step, are slower: 6.5 and 16 s for 2,000 orders, `map` 5.2 s.
     forms: ClassVar[tuple[str, ...]] = ("map",)
     bare_burn = "threads of two workers"
+    #: The place with a cluster that the run starts.
+    own_place = "{ type: dask, local: { workers: 2, slots: 100 } }"
 
     def __init__(self, folder: Path, threads: int = 100) -> None:
         self._folder, self._threads = folder, threads

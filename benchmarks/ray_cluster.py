@@ -32,6 +32,7 @@ class RayCluster:
     module = "benchmarks.ray_cluster"
     forms: ClassVar[tuple[str, ...]] = ("refs", "awaits")
     bare_burn = "a process on each of two workers"
+    own_place = ""
 
     def __init__(self, folder: Path, threads: int = 100) -> None:
         (short := folder / "r").mkdir()
