@@ -28,6 +28,9 @@ DIRECT = 3.0
 #: Seconds from an answer that has lines to the next request: what the engine says to them goes with it.
 REPLY = 0.005
 
+#: What Dask says of an actor whose worker has closed the connection, or refuses it.
+UNREACHABLE = "Unable to contact Actor's worker"
+
 VERSION = metadata.version("distributed")
 T = TypeVar("T")
 
@@ -66,7 +69,10 @@ class DaskCluster(Cluster):
             )
             return made
         except Exception as error:
-            raise ClusterError(f"no scheduler of Dask answers at {self._address}: {_text(error)}") from None
+            why = _text(error)
+            if "ssl_context" in why:  # the keys may also be in the configuration of Dask
+                why = "the place has no keys; add tls: { ca: FILE, cert: FILE, key: FILE }"
+            raise ClusterError(f"no scheduler of Dask answers at {self._address}: {why}") from None
 
     def _security(self) -> Security | None:
         if not (tls := self.options.get("tls")):
@@ -210,7 +216,8 @@ async def _answer(awaitable: Awaitable[T]) -> T:
     except TimeoutError:
         raise
     except Exception as error:
-        raise HostGone(_text(error)) from None
+        text = _text(error)
+        raise HostGone("its connection is closed" if text == UNREACHABLE else text) from None
 
 
 def _facts(address: str, facts: dict[str, Any]) -> WorkerFacts:

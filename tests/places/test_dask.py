@@ -199,11 +199,14 @@ async def test_a_module_that_is_not_the_same_on_a_worker(
     assert "as here (/srv/crew.py, sha256 ffffffffffff); update one of them" in str(caught.value)
 
 
-async def test_nothing_answers(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("address", "why"), [("tcp://127.0.0.1:9", ""), ("tls://127.0.0.1:9", "the place has no keys; ")]
+)
+async def test_nothing_answers(folder: Path, address: str, why: str) -> None:
     with pytest.raises(UsageError) as caught:
-        await runs.run(folder, "type: dask, address: 'tcp://127.0.0.1:9', slots: 2", "add", x=1)
+        await runs.run(folder, f"type: dask, address: '{address}', slots: 2", "add", x=1)
     assert str(caught.value).startswith(
-        "the place crew cannot be used: no scheduler of Dask answers at tcp://127.0.0.1:9: "
+        f"the place crew cannot be used: no scheduler of Dask answers at {address}: {why}"
     )
 
 

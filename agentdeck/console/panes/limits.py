@@ -126,7 +126,7 @@ class LimitsPane(Table[Limit]):
             Column("in use", _in_use, 14, right=True),
             Column("waiting", _waiting, 7, right=True, rank=2, order=lambda limit: limit.waiting),
             Column("use", self._spark, SPARK, rank=3, title="use over time"),
-            Column("effect", self._effect, 28, flex=3, rank=1, title="enter applies, esc cancels"),
+            Column("effect", self._effect, 20, flex=3, rank=1, title="enter applies, esc cancels"),
         )
 
     @property
