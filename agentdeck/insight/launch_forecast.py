@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from agentdeck.engine.prompt_estimate import IMAGE
 from agentdeck.errors import UsageError
 from agentdeck.insight.forecast import forecast, further_task, without_items
+from agentdeck.insight.lower_bound import resource_seconds
 from agentdeck.insight.plan import Plan, plan
 from agentdeck.limits.provider_limits import tightest
 from agentdeck.limits.token_estimates import CHARACTERS_PER_TOKEN, OUTPUT
@@ -21,6 +22,8 @@ from agentdeck.workflow.model import Definition, Prompt, ProviderLimits, Rate
 
 #: So many tasks are played; what more there are is as the average of the later ones.
 PLAYED = 300
+#: A limit is what a run waits for where it alone takes so much of the duration.
+BOUND = 0.85
 #: By how much an answer that was not measured yet may be shorter than the longest that is allowed.
 SHORTEST = 0.1
 
@@ -132,7 +135,8 @@ class LaunchForecast:
     """`seconds` is what is to be expected, at least where the plan has agents with items not counted; `first` is
     when the first task ends; the plan has the bound. `busy` is the share of the workers' time that is work. `usd`
     is the least and the most that it would cost, None where that is not known. `holds` says what the run waits
-    for: `path`, `workers`, or a provider's limit by its name."""
+    for: `path`, `workers`, or a limit by its name: of an agent, a shared resource, the slots of a place, or a
+    provider."""
 
     plan: Plan
     seconds: float
@@ -156,20 +160,32 @@ def forecast_launch(
     made = plan(definition, workers, tasks, seconds, asks.items)
     counted = {deed.agent: deed.items or 1.0 for deed in made.deeds if deed.many}
     known = {deed.agent: deed.seconds for deed in made.deeds}
-    definition, known = without_items(definition, known, counted, workers)
-    played = forecast(definition, workers, min(tasks, PLAYED), known, order)
-    each = sum(
-        d.seconds * (d.items or 1)
+    work = {
+        d.agent: d.seconds * (d.items or 1) * tasks
         for d in made.deeds
         if not d.spare and definition.agents[d.agent].does.holds_worker
-    )
-    length, work = played.seconds, each * tasks
+    }
+    bound, narrowest = _narrowest(definition, work)
+    definition, known = without_items(definition, known, counted, workers)
+    played = forecast(definition, workers, min(tasks, PLAYED), known, order)
+    each, length = sum(work.values()) / tasks, played.seconds
     if tasks > PLAYED:
         further = further_task(definition, workers, PLAYED, length, known)
         length += (tasks - PLAYED) * max(further, each / workers)
     length = max(length, made.lower_bound)  # which counts every agent, where `when` skips some of them here
-    busy = min(1.0, work / (length * workers)) if length > 0 else 0.0
-    holds = "workers" if busy > 0.9 and tasks > 1 else "path"
+    busy = min(1.0, sum(work.values()) / (length * workers)) if length > 0 else 0.0
+    holds = narrowest if bound >= BOUND * length > 0 else "path"
+    if busy > 0.9 and tasks > 1:
+        holds = "workers"
     if asks.seconds > length:
         busy, length, holds = busy * length / asks.seconds, asks.seconds, asks.limit
     return LaunchForecast(made, length, played.first, busy, holds, asks.usd)
+
+
+def _narrowest(definition: Definition, work: Mapping[str, float]) -> tuple[float, str]:
+    """The least seconds that one limit alone takes for this work, in seconds by agent, and its name."""
+    found = [(spent, name) for name, spent in resource_seconds(definition, work).items()]
+    for name, spent in work.items():
+        if most := definition.agents[name].max_parallel:
+            found.append((spent / most, f"{name}.max_parallel"))
+    return max(found, default=(0.0, ""))

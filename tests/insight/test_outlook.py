@@ -26,6 +26,18 @@ def test_many_orders_take_their_work_over_the_workers() -> None:
     assert forecast_launch(ORDER, 30, 10_000).seconds == pytest.approx(seen.seconds / 2, rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("limit", "holds"), [("max_parallel: 4", "a.max_parallel"), ("uses: { gpu: 1 }", "gpu"), ("retry: 2", "path")]
+)
+def test_a_limit_that_all_wait_for_holds_up_the_run(limit: str, holds: str) -> None:
+    text = f"agentdeck: 1\nname: w\nlimits: {{ gpu: 4 }}\nagents:\n  a: {{ command: [ls], {limit} }}\n"
+    seen = forecast_launch(
+        loads(text + "  b: { command: [ls], needs: a, uses: { gpu: 0.01 } }\n").definition, 50, 40
+    )
+    assert seen.holds == holds
+    assert (seen.seconds >= 10.0) == (holds != "path")
+
+
 def test_what_rates_take_holds_up_the_run() -> None:
     assert forecast_launch(ORDER, 8).usd is None
     held = forecast_launch(ORDER, 8, 100, asks=Prompting(1000.0, "it.requests", (2.0, 5.0)))
