@@ -77,23 +77,23 @@ def found(played: Played) -> list[int]:
 
 def test_long_answers_are_no_congestion(tmp_path: Path, fakes: dict[str, Fake]) -> None:
     fakes["one"] = far = Streaming(1000, very_different())  # type: ignore[assignment]
-    played = Played(tmp_path, ASK, limits="concurrent: auto", tasks=300, workers=24)
+    played = Played(tmp_path, ASK, limits="concurrent: auto", tasks=200, workers=24)
     assert played.outcome.state == "done"
     assert far.most == 24, "as many as there are workers"
 
 
 def test_calls_that_wait_for_their_first_token_are(tmp_path: Path, fakes: dict[str, Fake]) -> None:
     fakes["one"] = Streaming(6, very_different())  # type: ignore[assignment]
-    played = Played(tmp_path, ASK, limits="concurrent: auto", tasks=300, workers=24)
+    played = Played(tmp_path, ASK, limits="concurrent: auto", tasks=200, workers=24)
     assert played.outcome.state == "done"
     assert 5 <= min(found(played)) <= max(found(played)) <= 12, "what it answers at once, and few that wait"
 
 
 def test_a_server_that_says_529_has_too_many(tmp_path: Path, fakes: dict[str, Fake]) -> None:
     fakes["one"] = far = Streaming(6, lambda: 100, "refuses")  # type: ignore[assignment]
-    played = Played(tmp_path, ASK, limits="concurrent: auto", tasks=300, workers=24)
+    played = Played(tmp_path, ASK, limits="concurrent: auto", tasks=200, workers=24)
     assert played.outcome.state == "done"
-    assert far.refused <= 0.1 * 300
+    assert far.refused <= 0.1 * 200
     assert 5 <= min(found(played)) <= max(found(played)) <= 7
 
 

@@ -47,7 +47,7 @@ def test_without_another_model_its_steps_wait_and_others_of_the_provider_go_on(
 
     async def steer(control: RunControl) -> None:
         nonlocal mended
-        await anyio.sleep(500)
+        await anyio.sleep(150)
         mended = True
         control.pause()
         control.unpause()
