@@ -33,7 +33,7 @@ BRANCHES := -p tests.branch_coverage --measure="$(COVERED)"
 # The tests start hundreds of processes: compiled once, not by each of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-live test-cli test-gateway test-frameworks test-airflow test-places check compiled wheel bench screenshots soak docs coverage clean test-all
+.PHONY: run test test-live test-cli test-gateway test-frameworks test-airflow test-places check types compiled wheel bench screenshots soak docs coverage clean test-all
 
 run: $(READY)  ## the console on a thousand orders that already run; headless where there is no terminal
 	$(BIN)/agentdeck demo
@@ -65,10 +65,12 @@ test-places: $(READY) $(RAY)/.ready  ## places on clusters of Ray and Dask: node
 check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(MAKE) --no-print-directory -j 2 types compiled  # mypy and the compiler use one core each
+	$(SUITE) $(BRANCHES)
+
+types: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(MAKE) --no-print-directory compiled
-	$(SUITE) $(BRANCHES)
 
 # The tests of a wheel see no source tree.
 define test-wheel
