@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from heapq import heappop, heappush
 from typing import NamedTuple
@@ -343,8 +344,9 @@ def check(scheduler: Scheduler, released: set[tuple[str, str]]) -> None:
     for task in scheduler.state.tasks.values():
         assert task.left == sum(s is not None and s.state not in ENDED for s in task.steps)
     programs = [scheduler.state.program, *scheduler.state.program.nested.values()]
+    live = Counter(id(step.acting) for step in running)
     for rule in (rule for program in programs for rule in program.rules):
-        assert rule.live == sum(step.acting is rule for step in running), rule.name
+        assert rule.live == live[id(rule)], rule.name
     for name, resource in scheduler.state.resources.by_name.items():
         assert resource.used == sum(dict(step.acting.uses).get(name, 0) for step in running), name
         assert resource.requested >= 0, name
