@@ -60,6 +60,8 @@ class PlaceContract(Contract):
     name: ClassVar[str]
     #: The other keys of a place of the type, as in the deck.
     keys: ClassVar[Mapping[str, Data]] = {}
+    #: Seconds in which it connects.
+    connects_within: ClassVar[float] = LIMIT
 
     @pytest.fixture
     def deck_keys(self) -> Mapping[str, Data]:
@@ -71,7 +73,7 @@ class PlaceContract(Contract):
         places, run = Places(self._read(deck_keys, tmp_path)), _Run("add", "fail", "wait")
         place = places.find(PLACE)
         try:
-            with anyio.fail_after(LIMIT):
+            with anyio.fail_after(self.connects_within):
                 await place.connect(run.seen)
             assert not run.held, "a place that has connected can be used"
             yield place
@@ -127,7 +129,7 @@ class PlaceContract(Contract):
     ) -> None:
         places, run = Places(self._read(deck_keys, tmp_path)), _Run("absent")
         try:
-            with anyio.fail_after(LIMIT), pytest.raises((UsageError, StepError)) as caught:
+            with anyio.fail_after(self.connects_within), pytest.raises((UsageError, StepError)) as caught:
                 await _connected_and_run(places.find(PLACE), run, "absent")
         finally:
             await places.close()

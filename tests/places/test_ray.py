@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import pytest
 
 from agentdeck.scheduler import events as ev
 from agentdeck.workflow.model import Data
-from tests.places.ray_cluster import ADDRESS, LONG, Engine, RayNodes, ray_nodes
+from tests.places.ray_cluster import ADDRESS, LONG, ROOT, Engine, RayNodes, ray_nodes
 from tests.waiting import until
 
 pytestmark = pytest.mark.places
@@ -30,6 +31,18 @@ def nodes() -> Iterator[RayNodes]:
 
 def agents(*functions: str, **keys: Any) -> dict[str, dict[str, Any]]:
     return {name: {"python": f"crew:{name}", **keys} for name in functions}
+
+
+def test_the_place_keeps_the_contract(nodes: RayNodes) -> None:
+    file = str(Path(__file__).with_name("ray_contract.py"))
+    done = subprocess.run(
+        nodes.command("-m", "pytest", "-p", "no:cacheprovider", file),
+        cwd=ROOT,
+        env=nodes.env,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
 
 
 # Calls
