@@ -118,20 +118,30 @@ class ExportedWorkflow:
         return {"ask": str(asked["ask"]), "show": block}
 
     def decision(self, agent: str) -> Data:
-        """The result of an approval, made from the answer that was given in Airflow."""
+        """The result of an approval, made from the answer that was given in Airflow. Fails where the answer does
+        not fit the fields; without an answer in time, they have their defaults."""
+        from agentdeck.scheduler.approvals import complete, refusal
+
         task, level, name = _Task(), self._level(agent), _name(agent)
         does = level.definition.agents[name].does
         assert isinstance(does, Approve)
         answer = task.result(f"{level.group}{name}.{ANSWER}")
-        given = {key: value for key, value in (answer.get("params_input") or {}).items() if key in does.fields}
-        fields = {**dict.fromkeys(does.fields), **does.defaults, **given}
-        return _as_xcom({**fields, "approved": answer["chosen_options"] == ["Approve"]})
+        given: Mapping[str, Data] = {}
+        if answer["responded_by_user"] is not None:
+            given = {key: value for key, value in answer["params_input"].items() if key in does.fields}
+            if why := refusal(name, does, given):
+                _fail(task, f"{why}; to be asked again, clear the tasks of {level.group}{name}")
+        approved = {"approved": answer["chosen_options"] == ["Approve"]}
+        return _as_xcom({**approved, **complete(does, given).fields, **approved})
 
     @cached_property
     def _loaded(self) -> Loaded:
         from agentdeck.operations.launch import load_workflow
 
-        loaded = load_workflow(self.file)
+        try:
+            loaded = load_workflow(self.file)
+        except AgentdeckError as error:
+            raise _permanent(str(error)) from None
         if loaded.definition.identity[:CHARACTERS_OF_IDENTITY] != self.identity:
             raise _permanent(
                 f"{self.file} has changed since this DAG was made of it; make it again: agentdeck export airflow"

@@ -1,7 +1,7 @@
-"""What happens in a run of another process: the sentences that `agentdeck run` says, and what it asks.
+"""The progress of a run of another process, as the lines that `agentdeck run` prints, and its open question.
 
-It is read from the store in pages, by whoever has a reader of it: the trigger in aiosqlite's thread, the
-operator in its own."""
+The store is read in pages with the reader that the caller passes: the trigger reads in the thread of aiosqlite,
+the operator in its own."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from agentdeck.views.open_questions import OpenQuestions
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What is new in a run: `lines` to say, its state, the number of its last event that was read, and the oldest
-    question that has no answer yet. `more`: there are further events."""
+    """What is new in a run: log `lines`, its state, the number of the last event that was read, and the oldest
+    question without an answer. `more`: there are further events."""
 
     lines: list[str] = field(default_factory=list)
     state: str = ""
@@ -40,7 +40,7 @@ class News:
 
 
 class Narration:
-    """Follows a run. Nothing is said about its first `after` events, which were read before."""
+    """Follows a run. Its first `after` events give no lines: an earlier narration has read them."""
 
     def __init__(self, db: Path, run: str, after: int = 0) -> None:
         self._db = db
@@ -54,7 +54,7 @@ class Narration:
         """The news since the last call, from one page of events. Raises StoreError where the store cannot be
         read, UsageError where the run is no longer in it."""
         run = self._log.run
-        row = reader.run(run)  # before its events: those of an ended run are then complete
+        row = reader.run(run)  # before its events, so that those of an ended run are complete
         narrator = self._narrator
         if narrator is None:
             definition = definition_of(reader, row)
@@ -90,6 +90,6 @@ class Narration:
 
 
 def last_note(reader: Reader, run: str) -> str:
-    """The last note on a run as a whole: why it stopped, where it stopped by itself."""
+    """The last note on a run as a whole: why it stopped, if it stopped by itself."""
     notes = [one.text for one in reader.of_kind(run, "noted") if type(one) is ev.Noted and not one.task]
     return notes[-1] if notes else ""

@@ -16,7 +16,6 @@ from airflow.sdk.exceptions import (
     TaskDeferralTimeout,
     TaskDeferred,
 )
-from airflow.sdk.execution_time.hitl import upsert_hitl_detail
 
 from agentdeck.airflow.ending import ending_of
 from agentdeck.airflow.narration import Narration
@@ -29,7 +28,9 @@ from agentdeck.documents.question import Question
 from agentdeck.engine.author import current_author
 from agentdeck.errors import AgentdeckError, InvalidFile, StoreError, UsageError
 from agentdeck.operations import commands
+from agentdeck.operations.recorded_run import LIVE
 from agentdeck.operations.settings import database
+from agentdeck.processes.identity import this_process
 from agentdeck.store.reader import Reader
 from agentdeck.trace_ids import trace_id
 
@@ -55,8 +56,8 @@ class RunLink(BaseOperatorLink):
 class AgentdeckOperator(BaseOperator):
     """Runs a workflow, in a process of its own on the machine of the worker, and follows it until it ends.
 
-    A retry goes on with the run of the tries before: what was recorded stays, what failed runs again. A task that
-    is cleared, marked or killed cancels its run.
+    A retry continues the run of the earlier tries: recorded results stay, failed steps run again. If the task is
+    cleared, marked or killed, the run is cancelled.
 
     Relative paths begin at the folder of the DAG's file.
 
@@ -124,7 +125,7 @@ class AgentdeckOperator(BaseOperator):
     # What Airflow calls
 
     def execute(self, context: Any) -> Any:
-        """Submit the run, or go on with that of an earlier try; defer, or follow it to its end."""
+        """Submit the run, or continue that of an earlier try; then defer, or follow it to its end."""
         task = _task_try(self, context)
         try:
             wanted = self._submission()
@@ -146,29 +147,39 @@ class AgentdeckOperator(BaseOperator):
         run: str = "",
         seq: int = 0,
         asked: dict[str, Any] | None = None,
+        answered: bool = False,
     ) -> Any:
-        """Go on after the trigger: the run asks, or is over; or after a person's answer to what Airflow asked."""
-        self._running = run = event.get("run", run)
+        """Handle an event: the trigger's, as the run asks or is over, or an answer to a question in Airflow. The
+        other arguments are those of the deferral."""
+        self._running = run = run or event["run"]  # `dag.test()` passes the event alone
         try:
+            if event.get("run", run) != run:
+                # A late event of the previous try. In SQLite a new trigger gets the id of the one that was just
+                # deleted, so Airflow delivers the event of the old trigger to the new try.
+                self._defer(context, run, seq, asked, answered)
             if "chosen_options" in event:
-                assert asked is not None
-                self._answer(context, run, Question.model_validate(asked), event)
-                self._defer(context, run, seq, asked)
+                if asked is None or answered:
+                    self.log.warning("an answer to what an earlier try of this task asked is not passed on")
+                    self._defer(context, run, seq, asked, answered)
+                answered = self._answer(context, run, Question.model_validate(asked), event)
+                self._defer(context, run, seq, asked, answered)
             if event["status"] == "asks":
-                self._ask(context, Question.model_validate(event["question"]))
-                self._defer(context, run, event["seq"], event["question"])
+                answered = not self._ask(context, Question.model_validate(event["question"]))
+                self._defer(context, run, event["seq"], event["question"], answered)
             if event["status"] == "lost":
                 self.on_kill()
                 raise UsageError(f"{event['text']}. The triggerer has to see the store, or set deferrable=False")
             if event["status"] == "error":
                 raise StoreError(event["text"])
+            if self._executes(run):  # an operator has continued it since
+                self._defer(context, run, event["seq"], asked, answered)
             return self._output_of(run)
         except AgentdeckError as error:
             raise _failure(error) from error
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any) -> Any:
-        """As in every operator. Where the trigger has failed or has run out of time, nobody follows the run any
-        more: it is cancelled."""
+        """As in every operator. If the trigger has failed or timed out, nothing follows the run any more: it is
+        cancelled."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralError, TaskDeferralTimeout):
@@ -180,7 +191,7 @@ class AgentdeckOperator(BaseOperator):
             raise
 
     def on_kill(self) -> None:
-        """Cancel the run: the task was cleared, marked or stopped on a worker, or has run out of time."""
+        """Cancel the run: the task was cleared, marked or stopped on a worker, or has timed out."""
         try:
             if self._running:
                 self._say(cancel(self._db(), self._running, f"{self.dag_id}.{self.task_id}"))
@@ -216,26 +227,35 @@ class AgentdeckOperator(BaseOperator):
         )
 
     def _show(self, context: Any, run: str, db: Path) -> None:
-        """Say where the run is to be seen, in the log and among the XComs."""
+        """Name the run, and the command that shows it, in the log and among the XComs."""
         many = self.tasks is not None
         show = with_db(f"agentdeck show {run}", str(db))
         self._say(f"run {run}: {show}")
         shown = {"run": run, "db": str(db), "show": show, "trace_id": trace_id(run, "" if many else "1")}
         context["ti"].xcom_push(key=RUN, value=shown)
 
-    def _defer(self, context: Any, run: str, seq: int, asked: dict[str, Any] | None = None) -> NoReturn:
-        """Leave the worker; `seq` is the last event that was narrated, `asked` what Airflow asks in this try."""
+    def _defer(
+        self,
+        context: Any,
+        run: str,
+        seq: int,
+        asked: dict[str, Any] | None = None,
+        answered: bool = False,
+    ) -> NoReturn:
+        """Free the worker. `seq` is the last event in the log of the task, `asked` the question in Airflow,
+        `answered` whether its answer was passed on."""
         trigger = RunTrigger(
             db=str(self._db()),
             run=run,
             seq=seq,
             poll=self.poll,
-            deferred=time.time(),
+            worker=list(this_process()),
             task=f"{self.dag_id}.{self.task_id}",
             ti_id=str(context["ti"].id),
             asked=asked,
+            answered=answered,
         )
-        kwargs = {"run": run, "seq": seq, "asked": asked}
+        kwargs = {"run": run, "seq": seq, "asked": asked, "answered": answered}
         raise TaskDeferred(
             trigger=trigger, method_name="execute_complete", kwargs=kwargs, timeout=self.execution_timeout
         )
@@ -252,6 +272,10 @@ class AgentdeckOperator(BaseOperator):
                 if not news.more:
                     time.sleep(self.poll)
 
+    def _executes(self, run: str) -> bool:
+        with closing(Reader(self._db())) as reader:
+            return reader.run(run).state in LIVE
+
     def _output_of(self, run: str) -> Any:
         with closing(Reader(self._db())) as reader:
             ending = ending_of(reader, self._db(), run, self.output_limit)
@@ -261,25 +285,36 @@ class AgentdeckOperator(BaseOperator):
 
     # Questions
 
-    def _ask(self, context: Any, question: Question) -> None:
-        """Have Airflow ask a question, as a required action of this task."""
+    def _ask(self, context: Any, question: Question) -> bool:
+        """Make a question a required action of this task. Returns False if Airflow shows another one: it keeps
+        that of an earlier try of the task, and cannot replace it."""
         from airflow.sdk import Param
+        from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
+        from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
         form = question_form(question)
-        upsert_hitl_detail(
-            ti_id=context["ti"].id,
-            options=form.options,
-            subject=form.subject,
-            body=form.body,
-            params={
-                name: Param(form.defaults[name], schema=schema).serialize()
-                for name, schema in form.schemas.items()
-            },
+        shown: Any = SUPERVISOR_COMMS.send(
+            CreateHITLDetailPayload(
+                ti_id=context["ti"].id,
+                options=form.options,
+                subject=form.subject,
+                body=form.body,
+                params={
+                    name: Param(form.defaults[name], schema=schema).serialize()
+                    for name, schema in form.schemas.items()
+                },
+                multiple=False,
+                assigned_users=[],
+            )
         )
-        self._say(f"{question.step} of task {question.task} asks: the answer is a required action of this task")
+        if (shown.subject, shown.body, shown.options) != (form.subject, form.body, form.options):
+            return False
+        asks = f"{question.step} of task {question.task} asks: the answer is a required action of this task"
+        self._say(f"{asks}, or {question.command}")
+        return True
 
-    def _answer(self, context: Any, run: str, question: Question, event: Mapping[str, Any]) -> None:
-        """Pass an answer on to the run. One that it does not take is asked for again."""
+    def _answer(self, context: Any, run: str, question: Question, event: Mapping[str, Any]) -> bool:
+        """Pass an answer on to the run. If the run refuses it, ask again, and return False."""
         user = event.get("responded_by_user") or {}
         command = answer_to(question, event["chosen_options"], event.get("params_input") or {})
         author = current_author(TOOL, str(user.get("name") or user.get("id") or ""))
@@ -290,21 +325,22 @@ class AgentdeckOperator(BaseOperator):
             self._say(answer.text)
         else:
             self.log.warning("the answer was not taken: %s", answer.text)
-            self._ask(context, question)
+            return not self._ask(context, question)
+        return True
 
     def _say(self, text: str) -> None:
         self.log.info("%s", text)
 
 
 def _task_try(operator: BaseOperator, context: Any) -> TaskTry:
-    """The try that is executed. Airflow allows a task that is cleared after a try its retries once more."""
+    """The try that is executed. When a task is cleared, Airflow grants it all of its retries again."""
     ti = context["ti"]
     cleared = max(0, ti.max_tries - operator.retries)
     return TaskTry(ti.dag_id, ti.run_id, ti.task_id, ti.map_index, ti.try_number, cleared)
 
 
 def _failure(error: AgentdeckError) -> AirflowException:
-    """A store that cannot be used now may be usable later; another mistake stays one."""
+    """A store that cannot be used may be usable in a later try; other errors would occur again."""
     useless = isinstance(error, UsageError | InvalidFile)
     return (AirflowFailException if useless else AirflowException)(str(error))
 

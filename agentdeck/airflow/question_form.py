@@ -40,9 +40,8 @@ def question_form(question: Question) -> QuestionForm:
     lines = [clean(question.text, lines=True)] if "\n" in question.text else []
     if question.shown is not None:
         lines.append(_block(question.shown))
-    lines.append(
-        f"{question.step} of task {question.task}, run {question.run}. In a terminal: `{question.command}`"
-    )
+    # Without the id of the run: a later try may ask the same of another run, and Airflow keeps the first text.
+    lines.append(f"{question.step} of task {question.task}")
     subject = clean(question.text.partition("\n")[0])
     options = [APPROVE, REJECT] if question.kind == "approval" else [ANSWER]
     fields = question.fields

@@ -79,15 +79,13 @@ class Submitter:
             earlier = self._task.newest(reader)
             if earlier is None:
                 return self._launch(reader)
-            if earlier.cleared and (why := self._begins_anew(earlier.row)):
-                self._say(f"{earlier.row.run} {why}: a new run begins")
+            if not earlier.cleared:
+                return self._go_on(reader, earlier.row)
+            row = self._ended(reader, earlier.row)
+            if why := self._begins_anew(reader, row):
+                self._say(f"{row.run} {why}: a new run begins")
                 return self._launch(reader)
-            row = earlier.row
-            if earlier.cleared and row.state in LIVE:  # the triggerer may not have cancelled it yet
-                self._say(cancel(wanted.db, row.run, self._task.name))
-                while (row := reader.run(row.run)).state in LIVE:
-                    time.sleep(LOOK)
-            return self._go_on(reader, row)
+            return self._fork(reader, row)
 
     def stop(self) -> str:
         """Stop what has not been submitted yet: cancel its run, or end a process that has not recorded one yet.
@@ -103,10 +101,12 @@ class Submitter:
 
     # A new run
 
-    def _begins_anew(self, row: RunRow) -> str:
-        """Why a cleared task does not go on with its run; empty where it does."""
+    def _begins_anew(self, reader: Reader, row: RunRow) -> str:
+        """Why the run of a task that was cleared is not continued; empty where it is."""
         if row.state == "done":
             return "is done, and the task was cleared"
+        if not reader.last_seq(row.run):
+            return "had not begun, and the task was cleared"
         if self._wanted.launch_tag not in row.tags:
             return "was launched with another workflow file, inputs or tasks, and the task was cleared"
         return ""
@@ -122,7 +122,7 @@ class Submitter:
             if isinstance(wanted.tasks, Path):
                 arguments += ["--tasks", str(wanted.tasks)]
             elif wanted.tasks is not None:
-                arguments += ["--tasks", _written(Path(folder, "tasks.jsonl"), wanted.tasks)]
+                arguments += ["--tasks", _written(Path(folder, "tasks.jsonl"), _maps(wanted.tasks))]
             if wanted.workers is not None:
                 arguments += ["--workers", str(wanted.workers)]
             for name, value in wanted.settings.items():
@@ -147,6 +147,15 @@ class Submitter:
                 self._continue(reader, row)
         return Submitted(run, seq)
 
+    def _ended(self, reader: Reader, row: RunRow) -> RunRow:
+        """The run of a task that was cleared, cancelled where it still executes: the triggerer may not have
+        cancelled it yet."""
+        if row.state in LIVE:
+            self._say(cancel(self._wanted.db, row.run, self._task.name))
+            while (row := reader.run(row.run)).state in LIVE:
+                time.sleep(LOOK)
+        return row
+
     def _continue(self, reader: Reader, row: RunRow) -> None:
         """Retry what failed of a run that no process executes, and resume the rest."""
         from agentdeck.operations.retry import plan_failed
@@ -167,12 +176,15 @@ class Submitter:
             raise UsageError(f"{row.run} failed, and no step of it can be retried: agentdeck letters {row.run}")
 
     def _fork(self, reader: Reader, row: RunRow) -> Submitted:
-        """A cancelled run has ended: what it has reached is taken over by a new one."""
-        from agentdeck.operations.fork import Fork, fork
+        """Continue a cancelled run, or the run of a task that was cleared, by a new one with its results. The
+        triggerer may still cancel the old run, on behalf of the try before: it never cancels the new one."""
+        from agentdeck.operations.fork import Fork, fork, supersede
 
         author = current_author(TOOL, self._task.name)
         made = fork(self._wanted.db, Fork(row.run, author=author, name=self._task.run))
-        self._say(f"{row.run} was cancelled: {made.run} continues with {made.shared:,} of its results")
+        if row.state == "interrupted":
+            supersede(self._wanted.db, row, made.run, author.text)
+        self._say(f"{row.run} was {row.state}: {made.run} continues with {made.shared:,} of its results")
         self._start(reader, made.run, ["resume", made.run])
         return Submitted(made.run)
 
@@ -181,13 +193,12 @@ class Submitter:
     def _start(self, reader: Reader, run: str, arguments: Sequence[str]) -> None:
         """Start a process, and wait until it has recorded something, or ended."""
         before = reader.last_seq(run)
-        process = EngineProcess(
-            run,
-            [*arguments, "--wait-answers", "--db", str(self._wanted.db)],
-            TOOL,
-            self._wanted.env,
-            self._wanted.workflow.parent if self._wanted.workflow.parent.is_dir() else None,
-        )
+        folder = self._wanted.workflow.parent
+        given = [*arguments, "--wait-answers", "--db", str(self._wanted.db)]
+        try:
+            process = EngineProcess(run, given, TOOL, self._wanted.env, folder if folder.is_dir() else None)
+        except (OSError, ValueError) as error:  # such as a variable that has no valid name
+            raise UsageError(f"the process of the run cannot be started: {error}") from None
         self._process = process
         while process.ended is None and reader.last_seq(run) == before:
             time.sleep(LOOK)
@@ -209,6 +220,15 @@ def cancel(db: Path, run: str, task: str) -> str:
     UsageError for a run that is not recorded."""
     answer = commands.send(db, run, commands.cancel(), current_author(TOOL, task))
     return f"{run} is cancelled" if answer.ok else answer.text
+
+
+def _maps(tasks: Sequence[Any]) -> Sequence[Mapping[str, Any]]:
+    if not tasks:
+        raise UsageError("tasks is an empty list: there is nothing to run")
+    for number, task in enumerate(tasks):
+        if not isinstance(task, Mapping):
+            raise UsageError(f"tasks[{number}] is {task!r}; it has to be a map of inputs")
+    return tasks
 
 
 def _written(file: Path, values: Sequence[Any]) -> str:

@@ -1,14 +1,19 @@
-"""The trigger of `AgentdeckOperator`: follows a run in the triggerer of Airflow."""
+"""The trigger of `AgentdeckOperator`: follows a run in the triggerer of Airflow.
+
+Airflow cancels a trigger, and calls its `on_kill`, once its task is not deferred any more. This may be when
+the next try of the task already runs. A task that was cleared has a new run, which this does not cancel.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from airflow.sdk.execution_time.hitl import get_hitl_detail_content_detail, update_hitl_detail_response
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
@@ -17,19 +22,22 @@ from agentdeck.airflow.submission import cancel
 from agentdeck.documents.document import plain
 from agentdeck.documents.question import Question
 from agentdeck.errors import AgentdeckError, UsageError
+from agentdeck.processes.identity import Process, this_process
 from agentdeck.store.async_reader import AsyncReader
 
-#: Seconds after a deferral before which no event is fired. Airflow takes up to 5 s to notice that a worker has
-#: left, and takes a task that is back in the queue by then for one whose worker was killed.
+#: Seconds between the end of the worker's process and an event. Airflow takes up to 5 s to notice that end, and
+#: considers a task that is back in the queue by then as killed.
 SETTLED = 6.0
+#: States of a task that has ended.
+ENDED = frozenset({"success", "failed", "skipped", "removed", "upstream_failed"})
 
 
 class RunTrigger(BaseTrigger):
     """Fires when the run is over, or when it asks and Airflow has asked nothing in this try (`ti_id`) so far.
 
-    The store is read in a thread. `seq` is the last event that was narrated, `deferred` the time of the deferral;
-    `task` is who cancels the run; `asked` is the question that Airflow has asked in this try: it keeps one for
-    each, and cannot ask another.
+    The store is read in a thread. `seq` is the last event that was narrated, `worker` the process that deferred
+    the task; `task` is who cancels the run; `asked` is the question that Airflow has asked in this try, as it
+    shows one question for each task, and cannot replace it; `answered`: its answer was passed on to the run.
     """
 
     def __init__(
@@ -38,21 +46,22 @@ class RunTrigger(BaseTrigger):
         run: str,
         seq: int,
         poll: float,
-        deferred: float,
+        worker: list[Any],
         task: str,
         ti_id: str,
         asked: dict[str, Any] | None = None,
+        answered: bool = False,
     ) -> None:
         super().__init__()
         self.db = db
         self.run_id = run
         self.seq = seq
         self.poll = poll
-        self.deferred = deferred
+        self.worker = worker
         self.by = task
         self.ti_id = ti_id
         self.asked = asked
-        self._answered = asked is None
+        self.answered = answered
         self._named: tuple[str, str, float] | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -61,16 +70,44 @@ class RunTrigger(BaseTrigger):
             "run": self.run_id,
             "seq": self.seq,
             "poll": self.poll,
-            "deferred": self.deferred,
+            "worker": self.worker,
             "task": self.by,
             "ti_id": self.ti_id,
             "asked": self.asked,
+            "answered": self.answered,
         }
         return f"{__name__}.{type(self).__name__}", given
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Narrate the run until there is something for the worker to do."""
-        event: dict[str, Any]
+        settled = asyncio.create_task(self._settle())
+        try:
+            event = await self._missed_answer() or await self._follow()
+            await settled
+        finally:
+            settled.cancel()
+        yield TriggerEvent({"run": self.run_id, **event})
+
+    async def on_kill(self) -> None:
+        """The task was cleared or marked while it was deferred: cancel the run. Airflow also calls this where it
+        takes the task from the triggerer because somebody has answered a question."""
+        if await self._task_goes_on():
+            return
+        try:
+            self.log.info("%s", await asyncio.to_thread(cancel, Path(self.db), self.run_id, self.by))
+        except AgentdeckError as error:
+            self.log.error("the run could not be cancelled: %s", error)
+
+    async def _settle(self) -> None:
+        """Wait until Airflow has noticed that the worker's process has ended. In `dag.test()` it is this process;
+        one of another machine is not seen, and is taken for one that has ended."""
+        worker = Process(*self.worker)
+        while worker.alive and worker != this_process():  # noqa: ASYNC110 - not a child process
+            await asyncio.sleep(self.poll)
+        await asyncio.sleep(SETTLED)
+
+    async def _follow(self) -> dict[str, Any]:
+        """Narrate the run until it is over or asks; returns the event."""
         try:
             async with AsyncReader(Path(self.db)) as reader:
                 narration = Narration(Path(self.db), self.run_id, self.seq)
@@ -79,66 +116,79 @@ class RunTrigger(BaseTrigger):
                     for line in news.lines:
                         self.log.info("%s", line)
                     if news.over:
-                        event = {"status": "over"}
-                        break
-                    if not news.more and await self._asks(news):
+                        return {"status": "over", "seq": news.seq}
+                    if news.more:
+                        continue
+                    if await self._asks(news):
                         assert news.question is not None
-                        event = {"status": "asks", "question": plain(news.question), "seq": news.seq}
-                        break
-                    if not news.more:
-                        await asyncio.sleep(self.poll)
+                        return {"status": "asks", "question": plain(news.question), "seq": news.seq}
+                    await asyncio.sleep(self.poll)
         except UsageError as error:  # there is no such run
-            event = {"status": "lost", "text": str(error)}
+            return {"status": "lost", "text": str(error)}
         except AgentdeckError as error:
-            event = {"status": "error", "text": str(error)}
-        await asyncio.sleep(self.deferred + SETTLED - time.time())
-        yield TriggerEvent({"run": self.run_id, **event})
-
-    async def on_kill(self) -> None:
-        """The task was cleared or marked while it was deferred: cancel the run. Airflow also calls this where a
-        person has answered its question, for which it takes the task from the triggerer."""
-        if self.asked is not None and not self._answered and await self._has_response():
-            return
-        try:
-            self.log.info("%s", await asyncio.to_thread(cancel, Path(self.db), self.run_id, self.by))
-        except AgentdeckError as error:
-            self.log.error("the run could not be cancelled: %s", error)
+            return {"status": "error", "text": str(error)}
 
     # Questions
+
+    async def _missed_answer(self) -> dict[str, Any] | None:
+        """The event of an answer that was given before the task was deferred, for which Airflow fires none."""
+        if self.answered:
+            await self._close_question()
+        elif self.asked is not None and (detail := await self._hitl_detail()) and detail.response_received:
+            user = detail.responded_by_user
+            return {
+                "chosen_options": detail.chosen_options,
+                "params_input": detail.params_input,
+                "responded_by_user": None if user is None else {"id": user.id, "name": user.name},
+            }
+        return None
 
     async def _asks(self, news: News) -> bool:
         """Whether the worker has to have Airflow ask a question."""
         question = news.question
-        if not self._answered and _key(question) != _key(self.asked):
-            self._answered = True
+        if self.asked is not None and not self.answered and _key(question) != _key(self.asked):
+            self.answered = True
             await self._close_question()
         if question is None:
             return False
         if self.asked is None:
             return True
-        if self._answered and self._named != _key(question):
+        if self.answered and self._named != _key(question):
             self._named = _key(question)
             self.log.warning(
-                "Airflow asks one question in each try; this one is answered with: %s", question.command
+                "Airflow has asked another question of this task and cannot replace it; this one is answered"
+                " with: %s",
+                question.command,
             )
         return False
 
-    async def _has_response(self) -> bool:
-        try:
-            detail = await sync_to_async(get_hitl_detail_content_detail)(ti_id=self.ti_id)
-        except Exception:  # the task was cleared: what it asked is gone
+    async def _task_goes_on(self) -> bool:
+        """Whether this try of the task goes on without this trigger, as a question was answered in Airflow."""
+        ti = self.task_instance
+        if ti is None or await self._hitl_detail() is None:
             return False
-        return bool(detail.response_received)
+        states = await sync_to_async(RuntimeTaskInstance.get_task_states)(
+            dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+        )
+        return not any(state in ENDED for found in states.values() for state in found.values())
+
+    async def _hitl_detail(self) -> Any:
+        """What Airflow asks in this try, with the answer; None where it asks nothing, or the task was cleared."""
+        try:
+            return await sync_to_async(get_hitl_detail_content_detail)(ti_id=UUID(self.ti_id))
+        except Exception:
+            return None
 
     async def _close_question(self) -> None:
-        """The question was answered elsewhere: Airflow need not ask it any more."""
+        """Airflow need not ask any more what was answered elsewhere, or what another try has asked."""
         assert self.asked is not None
-        if await self._has_response():
+        detail = await self._hitl_detail()
+        if detail is None or detail.response_received:
             return
         option = "Approve" if self.asked["kind"] == "approval" else "Answer"
         try:
             await sync_to_async(update_hitl_detail_response)(
-                ti_id=self.ti_id, chosen_options=[option], params_input={}
+                ti_id=UUID(self.ti_id), chosen_options=[option], params_input={}
             )
         except Exception as error:
             self.log.warning("Airflow still shows a question that was answered elsewhere: %s", error)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from agentdeck.cli.made_file import out_options, write_made
+
 
 @click.group()
 def export() -> None:
@@ -22,10 +24,7 @@ def export() -> None:
 
 @export.command()
 @click.argument("file", metavar="FILE", type=click.Path())
-@click.option(
-    "-o", "--out", metavar="FILE", type=click.Path(), help="Write the DAG to this file. Default: stdout."
-)
-@click.option("--force", is_flag=True, help="Replace the file if it exists.")
+@out_options("DAG")
 @click.option("--strict", is_flag=True, help="Write nothing if something of the workflow is lost.")
 def airflow(file: str, out: str | None, force: bool, strict: bool) -> int:
     """Make a DAG for Airflow 3 whose tasks are the agents of a workflow. Each task executes its agent with
@@ -36,19 +35,10 @@ def airflow(file: str, out: str | None, force: bool, strict: bool) -> int:
       agentdeck export airflow order.yaml -o dags/order.py
       agentdeck export airflow order.yaml --strict > /dev/null
     """
-    from agentdeck.cli.error_output import say, tidy
     from agentdeck.insight.formatting import plural
     from agentdeck.operations.exporting import export_airflow
-    from agentdeck.operations.new_file import write_new
 
     dag = export_airflow(file, out, strict)
-    if out is None:
-        click.echo(dag.text, nl=False)
-    else:
-        write_new(out, dag.text, force)
-    for issue in dag.lost:
-        click.echo(tidy(str(issue)), err=True)
-    if out is not None:
-        count = plural(len(dag.lost), "difference") if dag.lost else "nothing is lost"
-        say(f"wrote {out} ({count})")
+    count = plural(len(dag.lost), "difference") if dag.lost else "nothing is lost"
+    write_made(dag.text, dag.lost, out, force, f"({count})")
     return 0

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
+from agentdeck.cli.made_file import out_options, write_made
+
 if TYPE_CHECKING:
     from agentdeck.operations.importing import Imported
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _out_options(function: F) -> F:
-    """`-o FILE` and `--force`."""
-    about = "Write the workflow to this file. Default: stdout."
-    out = click.option("-o", "--out", metavar="FILE", type=click.Path(), help=about)
-    force = click.option("--force", is_flag=True, help="Replace the file if it exists.")
-    return out(force(function))
 
 
 @click.group("import")
@@ -41,7 +32,7 @@ def import_() -> None:
 
 @import_.command()
 @click.argument("folder", metavar="DIR", type=click.Path())
-@_out_options
+@out_options("workflow")
 def crewai(folder: str, out: str | None, force: bool) -> int:
     """Import a CrewAI crew: agents.yaml and tasks.yaml, and the class with @CrewBase that binds them, which is
     not executed. DIR is its folder or that of its project, or FILE.py, or FILE.py:Class.
@@ -59,7 +50,7 @@ def crewai(folder: str, out: str | None, force: bool) -> int:
 @import_.command()
 @click.argument("graph", metavar="MODULE:NAME")
 @click.option("--run-code", is_flag=True, help="Import the module, instead of only reading it.")
-@_out_options
+@out_options("workflow")
 def langgraph(graph: str, run_code: bool, out: str | None, force: bool) -> int:
     """Import a LangGraph graph: each node becomes a step that calls it with the state that it would have. NAME is
     a StateGraph, compiled or not, or a function that returns one. MODULE may also be a file.
@@ -76,7 +67,7 @@ def langgraph(graph: str, run_code: bool, out: str | None, force: bool) -> int:
 
 @import_.command()
 @click.argument("file", metavar="FILE", type=click.Path())
-@_out_options
+@out_options("workflow")
 def flow(file: str, out: str | None, force: bool) -> int:
     """Import a declarative CrewAI flow, a YAML file with schema: crewai.flow/v1.
 
@@ -91,17 +82,9 @@ def flow(file: str, out: str | None, force: bool) -> int:
 
 def _report(imported: Imported, out: str | None, force: bool) -> int:
     """Write the workflow, and print the warnings."""
-    from agentdeck.cli.error_output import say, tidy
     from agentdeck.insight.formatting import plural
-    from agentdeck.operations.new_file import write_new
 
-    if out is None:
-        click.echo(imported.text, nl=False)
-    else:
-        write_new(out, imported.text, force)
-    for warning in imported.warnings:
-        click.echo(tidy(str(warning)), err=True)
-    if out is not None:
-        count = plural(len(imported.warnings), "warning") if imported.warnings else "no warnings"
-        say(f"wrote {out} ({count}); agentdeck plan {out} shows what it does")
+    count = plural(len(imported.warnings), "warning") if imported.warnings else "no warnings"
+    summary = f"({count}); agentdeck plan {out} shows what it does"
+    write_made(imported.text, imported.warnings, out, force, summary)
     return 0

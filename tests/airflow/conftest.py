@@ -32,6 +32,19 @@ def kill(tmp_path: Path) -> Callable[[str], None]:
     return kill_owner
 
 
+#: Airflow fails tasks where a busy machine needs longer than its timeouts. And it considers a deferred task as
+#: killed that goes on before the end of its worker is noticed, which takes up to a heartbeat interval.
+PATIENT = {
+    "workers__execution_api_timeout": 300,
+    "workers__min_heartbeat_interval": 1,
+    "core__dagbag_import_timeout": 300,
+    "dag_processor__dag_file_processor_timeout": 600,
+    "scheduler__task_instance_heartbeat_timeout": 1200,
+    "scheduler__task_queued_timeout": 1200,
+    "triggerer__on_kill_timeout": 300,
+}
+
+
 class OwnAirflow:
     """An interpreter that has Airflow, with a home folder for it. The DAGs are in `folder`."""
 
@@ -42,6 +55,7 @@ class OwnAirflow:
         self.folder = folder
         own = {"home": home, "core__dags_folder": folder, "core__load_examples": False, "core__parallelism": 2}
         own |= {"core__simple_auth_manager_all_admins": True, "core__dags_are_paused_at_creation": False}
+        own |= PATIENT
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith(("AGENTDECK_", "AIRFLOW"))
         }
@@ -53,7 +67,7 @@ class OwnAirflow:
     def __call__(self, *arguments: str, alone: bool = False) -> str:
         """The output of a Python process; `alone`: in a network namespace of its own."""
         command = [*(ALONE if alone else ()), str(self.python), *arguments]
-        done = subprocess.run(command, cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=1200)
+        done = subprocess.run(command, cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=5400)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -69,6 +83,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def airflow(migrated: Path, tmp_path: Path) -> OwnAirflow:
     home, folder = tmp_path / "home", tmp_path / "dags"  # apart: Airflow looks for DAGs in all folders of one
-    shutil.copytree(migrated, home)
+    # Without the configuration, which Airflow has written with the paths of the home that is copied.
+    shutil.copytree(migrated, home, ignore=shutil.ignore_patterns("airflow.cfg", "logs"))
     folder.mkdir()
     return OwnAirflow(home, folder)

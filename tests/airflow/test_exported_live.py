@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,14 @@ inputs: { amount: { type: number, default: 20 } }
 agents:
   ask: { approve: { ask: "Refund?", show: "${inputs}", fields: { why: string }, within: 1h } }
   pay: { needs: ask, when: ask.approved, simulate: 0s }
+"""
+REFUND = """agentdeck: 1
+name: refund
+inputs: { amount: { type: number, default: 20 } }
+agents:
+  ask: { approve: { ask: "Refund ${inputs.amount}?", show: "${inputs}", fields: { why: string, share: number } } }
+  pay: { needs: ask, when: ask.approved, simulate: { returns: "paid ${inputs.amount * ask.share}: ${ask.why}" } }
+output: { paid: "${pay}", answer: "${ask}" }
 """
 
 
@@ -61,20 +70,37 @@ def test_every_kind_of_task_does_what_it_does_in_agentdeck(airflow: OwnAirflow, 
     assert "weighing {{ ti }} is ${data}" in said
 
 
-def test_a_dag_runs_to_its_end_in_a_whole_airflow(airflow: OwnAirflow, tmp_path: Path) -> None:
+def test_dags_run_to_their_ends_in_a_whole_airflow(airflow: OwnAirflow, tmp_path: Path) -> None:
+    """As in agentdeck, with what somebody answers there. One Airflow for all, as its start takes long."""
     if subprocess.run([*ALONE, "true"], capture_output=True).returncode:
         pytest.skip(
             "network namespaces are not allowed here (unshare -rn), and Airflow listens on all interfaces"
         )
-    file = ROOT / "workflows" / "order.yaml"
-    export(file, airflow.folder)
+    refund = tmp_path / "refund.yaml"
+    refund.write_text(REFUND)
+    for file in (order := ROOT / "workflows" / "order.yaml", refund):
+        export(file, airflow.folder)
     airflow.env["AGENTDECK_DB"] = str(tmp_path / "steps.db")
-    said = airflow("-m", "tests.airflow.apart.exported_run", str(airflow.folder), "order", alone=True)
-    saw = json.loads(said.splitlines()[-1])
-    assert set(saw["states"].values()) == {"success"}
-    assert saw["output"] == whole(file)
+    yes, no = ("Approve", {"why": "late parcel", "share": 0.5}), ("Reject", {"why": "too late", "share": 1})
+    wanted = json.dumps([("order", None), ("refund", yes), ("refund", no)])
+    said = airflow("-m", "tests.airflow.apart.exported_run", str(airflow.folder), wanted, alone=True)
+    ordered, paid, refused = json.loads(said.splitlines()[-1])
+    assert set(ordered["states"].values()) == {"success"}
+    assert ordered["output"] == whole(order)
+    assert paid["asked"] == [["Refund 20?", '    {\n      "amount": 20\n    }', ["Approve", "Reject"]]]
+    assert set(paid["states"].values()) == {"success"}
+    assert paid["output"] == answered(refund, *yes)
+    assert {name for name, state in refused["states"].items() if state != "success"} == {"pay"}
+    assert refused["states"]["pay"] == "skipped"
+    assert refused["output"] == answered(refund, *no)
 
 
 def whole(file: Path, **inputs: Data) -> Data:
     """What the workflow gives in agentdeck."""
     return asyncio.run(Workflow.from_file(file).run(**inputs)).output
+
+
+def answered(file: Path, option: str, values: Mapping[str, Data]) -> Data:
+    """What it gives there with this answer to its question."""
+    answer = {**values, "approved": option == "Approve"}
+    return asyncio.run(Workflow.from_file(file).run(answers=lambda question: answer)).output

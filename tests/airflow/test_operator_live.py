@@ -95,5 +95,7 @@ def test_the_documentation_shows_a_dag_that_loads(airflow: OwnAirflow) -> None:
 def test_answers_reach_the_run_and_every_end_of_a_task_cancels_it(airflow: OwnAirflow) -> None:
     said = airflow("-m", "tests.airflow.apart.called_methods", str(airflow.folder))
     saw = json.loads(said.splitlines()[-1])
+    assert list(saw["late events"].values()) == [True] * 3, saw["late events"]
+    assert saw["passed on"]
     assert (saw["answered"], saw["by"], saw["output"]) == ("done", ["Grace"], "late")
     assert (saw["late"], saw["cleared"], saw["stopped"]) == ("cancelled",) * 3

@@ -17,7 +17,7 @@ def asked(
     )  # fmt: skip
 
 
-WHERE = "gate of task 1, run abcdefghjk. In a terminal: `agentdeck approve …`"
+WHERE = "gate of task 1"
 
 
 def test_an_approval_is_approved_or_rejected() -> None:

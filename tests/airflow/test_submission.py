@@ -177,17 +177,41 @@ def test_a_task_that_is_cleared_begins_anew_where_it_was_done(worker: Worker) ->
     assert worker.submit(wanted, retried(cleared())) == new
 
 
-def test_a_task_that_is_cleared_goes_on_unless_its_workflow_was_changed(worker: Worker) -> None:
+def test_a_task_that_is_cleared_takes_over_the_results_of_its_run(
+    worker: Worker, kill: Callable[[str], None]
+) -> None:
+    """By a run of its own: a late cancellation on behalf of the try before does not reach it."""
+    run = worker.submit(worker.submission(GATED))
+    until((worker.folder / "waits").exists)
+    kill(run)
+    new = worker.submit(worker.submission(GATED), cleared())
+    assert worker.said[-1] == f"{run} was interrupted: {new} continues with 1 of its results"
+    assert cancel(worker.db, run, "shop.orders") == f"{run} has ended (cancelled)"
+    (worker.folder / "go").touch()
+    assert worker.ending(new) == Ending("done", 2)
+    assert worker.ran == 1
+    # A retry after it goes on with the new run, whose output it takes.
+    assert worker.submit(worker.submission(GATED), retried(cleared())) == new
+
+
+def test_a_task_that_is_cleared_goes_on_after_a_failure(worker: Worker) -> None:
     run = worker.submit(worker.submission(FLAKY))
     worker.follow(run)
     (worker.folder / "go").touch()
-    assert worker.submit(worker.submission(FLAKY), cleared()) == run
-    worker.follow(run)
-    (worker.folder / "go").unlink()
-    other = worker.submit(
-        worker.submission(FLAKY.replace("name: flaky", "name: other")), replace(TASK, number=3, cleared=2)
-    )
-    assert other != run
+    new = worker.submit(worker.submission(FLAKY), cleared())
+    assert new != run
+    assert worker.ending(new) == Ending("done", 2)
+    assert worker.ran == 1
+
+
+def test_a_task_that_is_cleared_begins_anew_where_its_workflow_was_changed(worker: Worker) -> None:
+    run = worker.submit(worker.submission(GATED))
+    until((worker.folder / "waits").exists)
+    (worker.folder / "go").touch()
+    other = worker.submit(worker.submission(GATED.replace("name: flaky", "name: other")), cleared())
+    worker.follow(other)
+    assert worker.ran == 2
+    assert worker.state(run) in ("cancelled", "done")  # nothing of the try before goes on
 
 
 def test_a_run_that_is_cancelled_by_its_task_is_continued_by_another(worker: Worker) -> None:
@@ -263,6 +287,12 @@ def test_mistakes_of_the_workflow_are_final(worker: Worker) -> None:
         worker.submit(replace(worker.submission(), workflow=worker.folder / "nothing.yaml"))
     with pytest.raises(UsageError, match=r"nothing\.jsonl"):
         worker.submit(worker.submission(tasks=worker.folder / "nothing.jsonl"))
+    with pytest.raises(UsageError, match="tasks is an empty list"):
+        worker.submit(worker.submission(tasks=[]))
+    with pytest.raises(UsageError, match=r"tasks\[1\] is 7; it has to be a map of inputs"):
+        worker.submit(worker.submission(tasks=[{"n": 1}, 7]))
+    with pytest.raises(UsageError, match="cannot be started: illegal environment variable name"):
+        worker.submit(worker.submission(inputs={"n": 1}, env={"A=B": "x"}))
     permanent = GOOD.replace('simulate: { takes: 10ms, returns: "${inputs.word}" }', "command: [no-such-program]")
     run = worker.submit(worker.submission(permanent, inputs={"n": 1}))
     assert worker.ending(run).final

@@ -74,14 +74,25 @@ def main(folder: Path) -> None:
     saw: dict[str, Any] = {}
 
     answered = Task(folder, "answered")
+    run, complete = answered.run, answered.operator.execute_complete
     asked, user = answered.asked(), {"id": "7", "name": "Grace"}
     event = {"chosen_options": ["Approve"], "params_input": {"reason": "late"}, "responded_by_user": user}
-    answered.deferred(lambda: answered.operator.execute_complete(answered.context, event, answered.run, 0, asked))
+    late_events = {
+        "of the try before": {"run": "zzzzzzzzzz", "status": "over", "seq": 9},
+        "of a run that was continued": {"run": run, "status": "over", "seq": 0},
+        "an answer to what the try before asked": event,
+    }
+    saw["late events"] = {
+        name: answered.deferred(lambda late=late: complete(answered.context, late, run)).kwargs
+        == ({"run": run, "seq": 0, "asked": None, "answered": False})
+        for name, late in late_events.items()
+    }
+    passed_on = answered.deferred(lambda: complete(answered.context, event, run, 0, asked))
+    saw["passed on"] = passed_on.kwargs["answered"]
     saw["answered"] = answered.ended()
     with closing(Reader(answered.db)) as reader:
         saw["by"] = [one.author.by for one in reader.of_kind(answered.run, "step_answered")]
-    over = {"status": "over", "run": answered.run}
-    saw["output"] = answered.operator.execute_complete(answered.context, over)
+    saw["output"] = complete(answered.context, {"run": run, "status": "over", "seq": 9}, run)
 
     late = Task(folder, "late")
     try:

@@ -7,13 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from agentdeck.airflow.submission import cancel
-from agentdeck.airflow.trigger import SETTLED
 from agentdeck.store.reader import Reader
 from tests.airflow.apart.server import Airflow, processes, standalone, until
 
@@ -61,7 +59,7 @@ with DAG("deck", schedule=None) as dag:
     gated("cleared")
     gated("restarted")
     gated("held", deferrable=False)
-    gated("late", execution_timeout=timedelta(seconds=20))
+    gated("late", execution_timeout=timedelta(seconds=40))
     again = {"retries": 1, "retry_delay": timedelta(seconds=1)}
     AgentdeckOperator(task_id="flaky", workflow="flaky.yaml", db="deck.db", poll=0.5, **again)
     AgentdeckOperator(task_id="asks", workflow="asks.yaml", db="deck.db", poll=0.5)
@@ -72,7 +70,7 @@ with DAG("deck", schedule=None) as dag:
 class Scenario:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.airflow = Airflow("deck")
+        self.airflow = Airflow("deck", folder / "airflow.log")
         self.db = folder / "deck.db"
         self.seen: dict[str, Any] = {}
 
@@ -113,7 +111,7 @@ class Scenario:
         """Airflow asks what the run asks; the answer of a person there lets the run go on."""
         until(lambda: bool(self.airflow.questions()), "Airflow asks")
         (question,) = self.airflow.questions()
-        time.sleep(SETTLED)  # as a person does; Airflow loses a task that is answered before its worker has left
+        self.airflow.until_left("asks", 2)
         self.seen["asked"] = {name: question[name] for name in ("subject", "body", "options")}
         self.airflow.answer("asks", "Approve", {"reason": "late parcel"})
         self.airflow.until_state("asks", "success", "failed")

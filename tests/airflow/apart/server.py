@@ -18,14 +18,16 @@ from typing import Any
 
 URL = "http://127.0.0.1:8080"
 #: Seconds that anything may take here: the machine may be busy.
-PATIENCE = 600
+PATIENCE = 1800
+ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
 
 class Airflow:
-    """`airflow standalone`, and one run of one of its DAGs."""
+    """`airflow standalone`, which writes into `said`, and one run of one of its DAGs."""
 
-    def __init__(self, dag: str) -> None:
+    def __init__(self, dag: str, said: Path) -> None:
         self.dag = dag
+        self.said = said
         self.run = ""
         self._token = ""
 
@@ -62,11 +64,25 @@ class Airflow:
         return state
 
     def until_state(self, task: str, *states: str, tries: int = 1) -> None:
+        """Wait for one of these states in this try, or a later one. Raises RuntimeError where the task has ended
+        in another, with the end of its log."""
+
         def there() -> bool:
             now = self.tasks()[task]
-            return now["state"] in states and now["try_number"] >= tries
+            if now["try_number"] < tries:
+                return False
+            if now["state"] in ENDED and now["state"] not in states:
+                raise RuntimeError(f"{task} is {now['state']}: {self.log(task, now['try_number'])[-3000:]}")
+            return now["state"] in states
 
         until(there, f"{task} is {' or '.join(states)} in try {tries}", pause=0.5)
+
+    def until_left(self, task: str, times: int = 1) -> None:
+        """Wait until Airflow has noticed that the task left its worker, for the number of times that it did.
+        Airflow considers a task as killed that goes on sooner, as where its question is answered."""
+        left = f"Received executor event with state success for task instance TaskInstanceKey(dag_id='{self.dag}'"
+        left += f", task_id='{task}', run_id='{self.run}'"
+        until(lambda: self.said.read_text().count(left) >= times, f"{task} has left its worker {times} times")
 
     def mark(self, task: str, state: str) -> None:
         path = f"/api/v2/dags/{self.dag}/dagRuns/{self.run}/taskInstances/{task}"
@@ -110,9 +126,9 @@ def until(there: Callable[[], bool], what: str, pause: float = 0.2) -> None:
 
 
 @contextlib.contextmanager
-def standalone(log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def standalone(said: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Airflow with all its parts, each a process; all have ended afterwards."""
-    with log.open("wb") as out:
+    with said.open("wb") as out:
         command = [sys.executable, "-m", "airflow", "standalone"]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # its parts are called by name
         process = subprocess.Popen(
