@@ -128,7 +128,8 @@ class ExportedWorkflow:
         answer = task.result(f"{level.group}{name}.{ANSWER}")
         given: Mapping[str, Data] = {}
         if answer["responded_by_user"] is not None:
-            given = {key: value for key, value in answer["params_input"].items() if key in does.fields}
+            values = answer["params_input"].items()
+            given = {key: value for key, value in values if key in does.fields and value is not None}
             if why := refusal(name, does, given):
                 _fail(task, f"{why}; to be asked again, clear the tasks of {level.group}{name}")
         approved = {"approved": answer["chosen_options"] == ["Approve"]}

@@ -28,6 +28,8 @@ from agentdeck.store.async_reader import AsyncReader
 #: Seconds between the end of the worker's process and an event. Airflow takes up to 5 s to notice that end, and
 #: considers a task that is back in the queue by then as killed.
 SETTLED = 6.0
+#: Seconds between two looks at that process.
+LOOK = 0.5
 #: States of a task that has ended.
 ENDED = frozenset({"success", "failed", "skipped", "removed", "upstream_failed"})
 
@@ -103,7 +105,7 @@ class RunTrigger(BaseTrigger):
         one of another machine is not seen, and is taken for one that has ended."""
         worker = Process(*self.worker)
         while worker.alive and worker != this_process():  # noqa: ASYNC110 - not a child process
-            await asyncio.sleep(self.poll)
+            await asyncio.sleep(LOOK)
         await asyncio.sleep(SETTLED)
 
     async def _follow(self) -> dict[str, Any]:

@@ -365,8 +365,10 @@ def _param(spec: Input) -> Code:
 
 
 def _field(does: Approve, name: str, kind: Type) -> Code:
-    given: dict[str, Data] = {"default": does.defaults[name]} if name in does.defaults else {}
-    return Code(call("Param", {**given, **_schema(kind, does.defaults.get(name, "") is None)}, 16))
+    """A field of an approval. One without a default has None: before the task asks, Airflow already refuses a
+    parameter without any."""
+    default = does.defaults.get(name)
+    return Code(call("Param", {"default": default, **_schema(kind, default is None)}, 16))
 
 
 def _schema(kind: Type, null: bool) -> dict[str, Data]:

@@ -142,6 +142,13 @@ agents:
 """
 
 
+def test_each_field_of_an_approval_has_a_default() -> None:
+    """Airflow refuses a task with a parameter that has none before the task can ask for it."""
+    text = export("name: a\nagents: { ask: { approve: { ask: hi, fields: { why: string, n: [1, 2] } } } }").text
+    assert '"why": Param(default=None, type=["string", "null"])' in text
+    assert '"n": Param(default=None, enum=[1, 2, None])' in text
+
+
 def test_joins_are_trigger_rules() -> None:
     tree = ast.parse(export(RULES).text)
     rules = {}
