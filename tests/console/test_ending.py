@@ -11,6 +11,7 @@ import pytest
 from textual.containers import Vertical
 
 from agentdeck.console.screens.quit_question import QuitQuestion
+from agentdeck.console.status_lines import Notice
 from tests.console.steered import Steered, steered
 from tests.plugin_packages import installed
 from tests.slow_close import DECK, let_close, write_slow_provider
@@ -109,5 +110,6 @@ async def test_a_retry_that_is_starting_counts_as_executing(tmp_path: Path, pack
         await deck.pilot.press("1")
         await deck.until(lambda: deck.app.engines[deck.screen.run] is not first)
         os.kill(deck.app.engines[deck.screen.run].pid, signal.SIGSTOP)
+        await deck.until(lambda: "retrying …" in deck.screen.query_one(Notice).render_line(0).text)
         await deck.pilot.press("ctrl+q")
         await deck.until(lambda: isinstance(deck.app.screen, QuitQuestion))

@@ -33,6 +33,7 @@ BEHIND = 0.2  # seconds between two frames of a run that is being caught up with
 AT_LATEST = 0.3  # a frame waits for keys no longer than this after the last one
 COVERED = 1.0  # the same for a run behind a dialog: the whole screen is then painted each time
 OLD = 2.0  # seconds after which the age of what is shown is said
+STARTING = {"resume": "resuming …", "retry": "retrying …"}
 FAILED = {"run": "The run stopped", "resume": "Resume failed", "retry": "Retry failed"}
 NOT_STARTED = (2, 3)  # exit codes of a process that never had the run: its arguments, or the store, are unusable
 HINT = 8.0  # seconds for which a hint is shown
@@ -56,7 +57,7 @@ class RunScreen(SizedScreen):
         self._interval = 0.0
         self._frame_timer: Timer | None = None
         self._after_key: Timer | None = None
-        self._drawn_at = self._resumed_at = 0.0
+        self._drawn_at = 0.0
         self._hint, self._hint_until = "", 0.0
         self._limits: dict[str, Data] = {}
 
@@ -185,6 +186,8 @@ class RunScreen(SizedScreen):
             return "bad", f"{feed.fault}  ·  the data shown is {feed.age:.0f} s old"
         if self.live.reading is not None:
             return "dim", f"{self.panes.header.reading_text} of {feed.known:,} events"
+        if starting := self._starting():
+            return "dim", starting
         if (refused := self._start_failure()) and row is not None and row.state not in ("running", "paused"):
             return "failed", refused
         if row is not None and row.state == "interrupted":
@@ -196,10 +199,16 @@ class RunScreen(SizedScreen):
         return "accent" if self.console_app.reminder else "", self.console_app.reminder
 
     def _interrupted_notice(self) -> tuple[str, str]:
-        if time.monotonic() - self._resumed_at < 3:
-            return "dim", "resuming …"
         word = "drained" if self.view.state == "draining" else "is interrupted: no process executes it"
         return "interrupted", f"{self.run} {word}  ·  R resumes it"
+
+    def _starting(self) -> str:
+        """What a process was started for that has not begun with the run, as while it connects places; empty
+        where there is none."""
+        engine = self.console_app.engines.get(self.run)
+        if engine is None or engine.ended is not None or engine.started < self.view.now:
+            return ""
+        return STARTING.get(engine.verb, "")
 
     def _start_failure(self) -> str:
         """Why the last process that was to execute this run could not, and which verb that was; empty where that
@@ -215,8 +224,7 @@ class RunScreen(SizedScreen):
 
     def start_engine(self, engine: Callable[[], EngineProcess]) -> None:
         """Start a process that goes on with this run."""
-        if self.console_app.start(engine, look=False):
-            self._resumed_at = time.monotonic()
+        self.console_app.start(engine, look=False)
 
     def on_resize(self, event: events.Resize) -> None:
         super().on_resize(event)
