@@ -102,16 +102,17 @@ class ClusterPlace(Place):
         self._session = session = self._new_session()
         try:
             await session.open()
-            latency = {host.name: await _latency(host) for host in session.hosts.values()}
+            states = {host.name: await _state(host) for host in session.hosts.values()}
         except (ClusterError, HostGone) as error:
             return PlaceReport(problem=str(error))
         reports = []
         for facts in session.workers:
             python, agentdeck = json.loads(session.answers.get(facts.name, '["", ""]'))
+            latency, load, memory = states.get(facts.name, (None, facts.load, facts.memory))
             reports.append(
                 WorkerReport(
-                    *(facts.name, facts.threads, facts.load, facts.memory, python, agentdeck, facts.version),
-                    latency.get(facts.name),
+                    *(facts.name, facts.threads, load, memory, python, agentdeck, facts.version),
+                    latency,
                     session.refused.get(facts.name) or session.silent.get(facts.name, ""),
                 )
             )
@@ -214,11 +215,14 @@ class ClusterPlace(Place):
             call.work.log(f"abandoned, still running: the worker {host.name} does not answer", "warning")
 
 
-async def _latency(host: RemoteHost) -> float:
-    """The shortest time from a question to a host to its answer."""
+async def _state(host: RemoteHost) -> tuple[float, float | None, int | None]:
+    """The shortest time from a question to a host to its answer, and the load and memory of the worker: those of
+    its machine, where the cluster does not say them."""
     seconds = []
     for _ in range(QUESTIONS):
         asked = time.monotonic()
-        await host.ask("facts", [])
+        load, memory = await host.ask("machine", None)
         seconds.append(time.monotonic() - asked)
-    return min(seconds)
+    if host.facts.load is not None:
+        load, memory = host.facts.load, host.facts.memory
+    return min(seconds), load, memory

@@ -2,7 +2,8 @@
 
 Bytes come in with `send` and go out with `receive`, both in whole lines. A line of the engine is a header, and
 what belongs to it after a tab: `["call", NUMBER, target, alone]` with the message for the child, `["cancel",
-NUMBER, now]`, `["code", NUMBER, folder]` with a package in base64, `["facts", NUMBER, [[target, folder], …]]`.
+NUMBER, now]`, `["code", NUMBER, folder]` with a package in base64, `["facts", NUMBER, [[target, folder], …]]`,
+`["machine", NUMBER, null]`.
 Lines of the host are those of its children (`child_calls`), and answers of its own in the same form.
 
 Runs on the event loop of a worker of Dask or Ray, beside other people's tasks."""
@@ -21,8 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from agentdeck.errors import AgentdeckError, Fault, StepError, described
+from agentdeck.places import machine
 from agentdeck.places.child_pool import ChildPool
 from agentdeck.places.child_process import LAST, ChildCall
+from agentdeck.places.cluster import HostGone
 from agentdeck.places.code import found, unpack
 from agentdeck.processes.children import Children
 
@@ -58,6 +61,8 @@ class Host:
         self._said = asyncio.Event()
         self._silent = 0  # seconds since the last `receive`
         self._closed = False
+        self._ended = asyncio.Event()  # with all calls
+        self._why = "its host was closed"
         self._lease: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -76,15 +81,20 @@ class Host:
                 self._take(json.loads(header), rest)
 
     async def receive(self) -> bytes:
-        """Lines for the engine, those that have come since the last time; empty where none comes for a second."""
+        """Lines for the engine, those that have come since the last time; empty where none comes for a second.
+        Raises HostGone when it is closed, and its calls have ended: what it is sent then has no effect."""
         self._silent = 0
         if self._many and not self._closed:
             await asyncio.sleep(PAUSE)
         if not self._lines and not self._closed:
             self._said.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._said.wait(), WAIT)
+                async with asyncio.timeout(WAIT):  # `wait_for` would make a task
+                    await self._said.wait()
             self._silent = 0
+        if self._closed:
+            await self._ended.wait()
+            raise HostGone(self._why)
         size = count = 0
         while count < len(self._lines) and size < LARGEST:
             size += len(self._lines[count])
@@ -116,6 +126,7 @@ class Host:
             await self._pool.close()
         await self._children.close()
         self._lines.clear()
+        self._ended.set()
 
     async def _watch(self) -> None:
         """Seconds are counted in turns of the loop: one that was blocked says nothing of the engine."""
@@ -124,6 +135,7 @@ class Host:
             self._silent += 1
             if self._pool is not None:
                 self._pool.sign_of_life()
+        self._why = f"it was not asked for {LEASE} s, and has ended its calls"
         await self.close()
 
     def _say(self, line: bytes) -> None:
@@ -141,8 +153,9 @@ class Host:
             if (asked := self._calls.get(number)) is not None:
                 self._do(self._cancel(asked, header[2]))
         else:
-            work = self._unpack if what == "code" else self._facts
-            self._do(self._answer(number, work, header[2], rest))
+            works: dict[str, Callable[[Any, bytes], Awaitable[Any]]]
+            works = {"code": self._unpack, "facts": self._facts, "machine": self._machine}
+            self._do(self._answer(number, works[what], header[2], rest))
 
     def _do(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -199,6 +212,9 @@ class Host:
         unpacked = await asyncio.to_thread(unpack, b64decode(packed), into)
         self._folders[folder] = str(unpacked)
         return str(unpacked)
+
+    async def _machine(self, _: None, __: bytes) -> list[Any]:
+        return [machine.load(), machine.memory_in_use()]
 
     async def _facts(self, targets: list[list[str]], _: bytes) -> list[Any]:
         """For each target, the facts of its module, or why there are none."""
