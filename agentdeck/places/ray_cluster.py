@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -28,6 +29,7 @@ from ray.exceptions import ActorDiedError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from agentdeck.places.cluster import Cluster, ClusterError, HostGone, HostLink, WorkerFacts
+from agentdeck.places.numbered import Numbered
 from agentdeck.places.ray_host import RayHost
 
 T = TypeVar("T")
@@ -35,8 +37,8 @@ T = TypeVar("T")
 ACCEPT = 5.0
 #: Seconds in which Ray has to connect; it takes one.
 CONNECT = 30.0
-#: Seconds in which a node has to start the process of a host, or a task.
-START = 30.0
+#: Seconds in which a node has to start the process of a host, or a task; Ray itself gives one up after as many.
+START = 60.0
 #: Seconds after which a host that does not answer `receive` is looked for; it answers after one.
 LATE = 2.0
 #: Seconds without a request after which a host has certainly ended its calls: its lease, and two more.
@@ -230,35 +232,67 @@ class RayLink(HostLink):
 
     def __init__(self, actor: Any, node: Node | None, closed: Callable[[], None]) -> None:
         self._actor, self._node, self._closed = actor, node, closed
-        self._sending = asyncio.Lock()  # Ray may let a short message overtake a long one
+        self._requests, self._answers = Numbered(), Numbered()  # Ray may let a short one overtake a long one
+        self._deliveries: set[Future[bytes]] = set()  # under way
+        self._poll: Future[bytes] | None = None
+        self._polled = 0.0  # when it was asked
+        self._said: list[bytes] = []
+        self._error: RayError | None = None
+        self._changed = asyncio.Event()
 
     async def send(self, data: bytes) -> None:
-        asked = asyncio.get_running_loop().time()
-        try:
-            async with self._sending:
-                await self._actor.send.remote(data)
-        except RayError as error:
-            raise await self._gone(error, asked) from None
+        """A delivery may stay under way until the next one."""
+        if self._error is None:
+            self._deliveries.add(self._call(self._actor.deliver, self._requests.made(data)))
+        while len(self._deliveries) > 1 and self._error is None:
+            self._changed.clear()
+            await self._changed.wait()
+        if self._error is not None:
+            raise await self._gone(self._error)
 
     async def receive(self) -> bytes:
-        asked = asyncio.get_running_loop().time()
-        answer: asyncio.Future[bytes] = asyncio.ensure_future(_awaited(self._actor.receive.remote()))
-        try:
-            while not (await asyncio.wait([answer], timeout=LATE))[0]:
+        while not self._said:
+            if self._error is not None:
+                raise await self._gone(self._error)
+            if self._poll is None:
+                self._polled = asyncio.get_running_loop().time()
+                self._poll = self._call(self._actor.poll)
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(LATE):
+                    await self._changed.wait()
+            except TimeoutError:
                 if self._node is not None and await self._node.refuses():
-                    raise HostGone("its node refuses connections")
-            return answer.result()
-        except RayError as error:
-            raise await self._gone(error, asked) from None
-        finally:
-            answer.cancel()
+                    raise HostGone("its node refuses connections") from None
+        said, self._said = b"".join(self._said), []
+        return said
 
-    async def _gone(self, error: RayError, asked: float) -> HostGone:
+    def _call(self, method: Any, *given: bytes) -> Future[bytes]:
+        loop = asyncio.get_running_loop()
+        answer: Future[bytes] = method.remote(*given).future()
+        answer.add_done_callback(lambda done: loop.call_soon_threadsafe(self._take, done))
+        return answer
+
+    def _take(self, answer: Future[bytes]) -> None:
+        self._deliveries.discard(answer)
+        if self._poll is answer:
+            self._poll = None
+        if answer.cancelled():
+            return
+        try:
+            self._said += self._answers.put(answer.result())
+        except RayError as error:
+            self._error = error
+        self._changed.set()
+
+    async def _gone(self, error: RayError) -> HostGone:
         """When what ran there has ended: a node that the head cannot reach may go on."""
+        if isinstance(error, RayTaskError):  # the host itself
+            return HostGone(_text(error.cause))
         text = _text(error)
         loop = asyncio.get_running_loop()
         ended = isinstance(error, ActorDiedError) and "node has died" not in text
-        while not ended and loop.time() < asked + ENDED:
+        while not ended and loop.time() < self._polled + ENDED:
             await asyncio.sleep(LATE / 4)
             ended = self._node is not None and await self._node.refuses()
         return HostGone(text)
@@ -272,6 +306,9 @@ class RayLink(HostLink):
             pass
         finally:
             _kill(self._actor)
+            for answer in (*self._deliveries, self._poll):
+                if answer is not None:
+                    answer.cancel()
 
 
 def _kill(actor: Any) -> None:
@@ -290,10 +327,6 @@ def _amounts(resources: Mapping[str, float]) -> dict[str, Any]:
     own = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
     found: dict[str, Any] = {own[name]: amount for name, amount in resources.items() if name in own}
     return {**found, "resources": {name: amount for name, amount in resources.items() if name not in own}}
-
-
-async def _awaited(ref: Any) -> Any:
-    return await ref
 
 
 async def _connection_error(host: str, port: int, patience: float) -> OSError | None:
