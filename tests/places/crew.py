@@ -230,6 +230,9 @@ def sixteen():  # type: ignore[no-untyped-def]
     return "x" * 15_900_000
 
 
-async def second(n):  # type: ignore[no-untyped-def]
-    await asyncio.sleep(1)
+async def allowed(folder, n):  # type: ignore[no-untyped-def]
+    """Goes on when the file `allowed` has more than `n` bytes."""
+    file = Path(folder, "allowed")
+    while not file.exists() or file.stat().st_size <= n:
+        await asyncio.sleep(0.05)
     return n

@@ -191,11 +191,25 @@ class Engine:
         self.process.wait()
 
     def agentdeck(self, *arguments: str) -> str:
-        command = self.nodes.command("-m", "agentdeck", *arguments, "--db", str(self.db))
-        done = subprocess.run(
-            command, cwd=self.folder, env=self._env, capture_output=True, text=True, timeout=LONG
-        )
+        done = self._done(*arguments, "--db", str(self.db))
         return done.stdout + done.stderr
+
+    def workers(self) -> list[dict[str, Any]]:
+        """What `agentdeck places` says of the workers of the place."""
+        (place,) = json.loads(self._done("places", "crew", "--json").stdout)["places"]
+        assert place["ok"], place["problem"]
+        found: list[dict[str, Any]] = place["workers"]
+        return found
+
+    def _done(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.nodes.command("-m", "agentdeck", *arguments),
+            cwd=self.folder,
+            env=self._env,
+            capture_output=True,
+            text=True,
+            timeout=LONG,
+        )
 
     def of(self, kind: type) -> list[Any]:
         """The events of a kind."""

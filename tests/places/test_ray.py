@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from agentdeck import __version__
 from agentdeck.scheduler import events as ev
 from agentdeck.workflow.model import Data
 from tests.places.ray_cluster import ADDRESS, LONG, ROOT, Engine, RayNodes, ray_nodes
@@ -74,6 +75,76 @@ def test_calls_of_all_kinds_give_what_they_give_in_the_engine(nodes: RayNodes, t
     assert "the result is 17.0 MB, over the limit of 16 MB" in faults["too_much"].message
     assert faults["no_data"].message.startswith("the result.file is of type object, which is not plain data")
     assert {event.worker for event in engine.of(ev.AttemptPlaced)} == {"first", "second"}
+
+
+TALKING = """
+import asyncio
+from pathlib import Path
+from typing import TypedDict
+
+from langgraph.graph import StateGraph
+
+from tests.agents.frameworks.fake_models import CountingModel
+
+
+class State(TypedDict, total=False):
+    folder: str
+    said: str
+
+
+async def ask(state):
+    answer = await CountingModel().ainvoke("What is tea?")
+    return {"said": answer.content}
+
+
+async def wait(state):
+    while not Path(state["folder"], "go").exists():
+        await asyncio.sleep(0.02)
+    return {"folder": "left"}
+
+
+made = StateGraph(State).add_node("ask", ask).add_node("wait", wait)
+graph = made.set_entry_point("ask").add_edge("ask", "wait").set_finish_point("wait").compile()
+
+
+async def talk(folder, ctx):
+    yield "a line\\nhalf of "
+    ctx.log("noted", "warning")
+    print("printed")
+    Path(folder, "began").touch()
+    while not Path(folder, "go").exists():
+        await asyncio.sleep(0.02)
+    yield "one"
+"""
+
+
+def test_what_a_step_says_arrives_while_it_runs(nodes: RayNodes, tmp_path: Path) -> None:
+    engine = Engine(nodes, tmp_path)
+    (tmp_path / "talking.py").write_text(TALKING)
+    with_ = {"folder": str(tmp_path)}
+    engine.start({name: {"python": f"talking:{name}", "with": with_} for name in ("graph", "talk")})
+    until((tmp_path / "began").exists, LONG)
+    said = {("info", "a line"), ("warning", "noted"), ("out", "printed")}
+    until(lambda: said <= {(line.level, line.text) for line in engine.log("talk")}, LONG)
+    until(lambda: [event.name for event in engine.of(ev.InnerStarted)] == ["ask", "wait"], LONG)
+    until(lambda: any(line.text.startswith("ask: Hot") for line in engine.log("graph")), LONG)
+    (asked,) = engine.of(ev.InnerEnded)
+    assert (asked.usage.tokens_in, asked.usage.tokens_out, asked.usage.cached_in) == (10, 3, 4)
+    assert not engine.of(ev.StepSucceeded)
+    (tmp_path / "go").touch()
+    assert engine.wait() == 0, engine.err
+    assert engine.outputs()["talk"] == "a line\nhalf of one"
+
+
+def test_the_workers_as_agentdeck_places_lists_them(nodes: RayNodes, tmp_path: Path) -> None:
+    workers = Engine(nodes, tmp_path).workers()
+    assert [worker["name"] for worker in workers] == ["first", "second"]
+    for worker in workers:
+        assert (worker["threads"], worker["agentdeck"]) == (2, __version__)
+        assert worker["version"].startswith("2.")
+        assert worker["latency"] > 0
+        assert worker["load"] >= 0
+        assert worker["memory"] > 0
 
 
 def test_calls_are_ended_when_the_run_is_cancelled(nodes: RayNodes, tmp_path: Path) -> None:
@@ -181,13 +252,17 @@ def test_a_killed_engine_leaves_nothing_running_and_its_run_goes_on(nodes: RayNo
 
 
 def test_no_result_is_lost_and_none_is_there_twice_when_workers_die(nodes: RayNodes, tmp_path: Path) -> None:
-    """20 kills in one run, at random moments: three of four end a host, the others a node."""
+    """20 kills in one run, at random moments: three of four end a host, the others a node. Tasks wait until they
+    are allowed, so that the run lasts, however long a node takes to start."""
     engine = Engine(nodes, tmp_path, "slots: 40")
-    work = {"python": "crew:second", "with": {"n": "${inputs.n}"}}
-    engine.start({"work": work, "then": {"python": "crew:second", "with": {"n": "${work}"}}}, tasks(600))
+    work = {"python": "crew:allowed", "with": {"n": "${inputs.n}"}}
+    engine.start(
+        {"work": work, "then": {"python": "crew:allowed", "with": {"n": "${work}"}}}, tasks(620, folder=tmp_path)
+    )
     random = Random(16)
     until(lambda: engine.db.exists() and "crew" in engine.agentdeck("runs"), LONG)
     for number in range(20):
+        allow(tmp_path, 30)
         before = len(engine.of(ev.StepSucceeded))
         until(lambda: len(engine.of(ev.StepSucceeded)) >= before + 20 and nodes.hosts(), LONG)  # noqa: B023
         time.sleep(random.uniform(0, 1))
@@ -198,11 +273,12 @@ def test_no_result_is_lost_and_none_is_there_twice_when_workers_die(nodes: RayNo
         else:
             os.kill(random.choice(nodes.hosts()), signal.SIGKILL)
     assert engine.process is not None
-    assert engine.process.poll() is None, "the run was over before all kills"
+    assert engine.process.poll() is None
+    allow(tmp_path, 20)
     assert engine.wait() == 0, engine.err
     succeeded = engine.of(ev.StepSucceeded)
     assert Counter((event.task, event.step) for event in succeeded) == dict.fromkeys(
-        ((str(n), step) for n in range(1, 601) for step in ("work", "then")), 1
+        ((str(n), step) for n in range(1, 621) for step in ("work", "then")), 1
     )
     assert all(event.output == int(event.task) - 1 for event in succeeded)
     assert len({event.why for event in engine.of(ev.AttemptLost)}) > 1
@@ -283,6 +359,12 @@ def test_code_that_a_node_has_not(nodes: RayNodes, tmp_path: Path) -> None:
 
 def tasks(number: int, **more: Path) -> list[dict[str, Data]]:
     return [{"n": n, **{name: str(value) for name, value in more.items()}} for n in range(number)]
+
+
+def allow(folder: Path, number: int) -> None:
+    """So many more tasks may go on."""
+    with (folder / "allowed").open("a") as out:
+        out.write("." * number)
 
 
 def notes(folder: Path, what: str) -> list[str]:
