@@ -175,14 +175,19 @@ class Bench:
         ]
 
     def memory(self) -> list[Row]:
-        """What a long run leaves in scheduler and workers."""
+        """What a long run leaves in the processes of the cluster."""
         agents = {"echo": {"python": "steps:echo", "with": {"value": "x" * 100}}}
         file = make(self.folder, self.place(), agents, {})
         sizes = [count for count in (1_000, 10_000, 100_000) if count <= 10 * self.tasks]
-        found: list[dict[str, float]] = []
+        after = []
         for count in sizes:
             ran(file, ({} for _ in range(count)), SLOTS, self.roots)
-            found.append(resident(self.roots))
+            after.append(resident(self.roots))
+        stay = set[tuple[str, int]].intersection(*map(set, after))
+        found = [dict.fromkeys((name for name, _ in sorted(stay)), 0.0) for _ in sizes]
+        for sums, sizes_of in zip(found, after, strict=True):
+            for process in stay:
+                sums[process[0]] += sizes_of[process]
         shown = "; ".join(f"{name} {' / '.join(f'{one[name]:.0f}' for one in found)} MB" for name in found[0])
         grown = max(log(found[-1][name] / found[0][name]) / log(sizes[-1] / sizes[0]) for name in found[0])
         what = f"{' / '.join(f'{size:,}' for size in sizes)} steps, then memory of the cluster"
@@ -231,7 +236,7 @@ WHAT: dict[str, Callable[[Bench], list[Row]]] = {
     "memory": Bench.memory,
 }
 #: What is measured with Ray too.
-ALSO_RAY = ("orders", "burn", "trips")
+ALSO_RAY = ("orders", "burn", "trips", "lines", "memory")
 
 if __name__ == "__main__":
     main()

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from statistics import quantiles
@@ -48,9 +48,8 @@ class Processes:
 
     def _take(self, pid: int, name: str, above: str) -> None:
         try:
-            status = Path(f"/proc/{pid}/status").read_text()
+            status, below = _status(pid), _children(pid)
             used = _processor_seconds(pid)
-            below = "".join(file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/children"))
             if above:
                 name = self._names[pid] = self._names.get(pid) or _program(pid, above)
         except OSError:
@@ -62,7 +61,7 @@ class Processes:
             self.peak_mb[name] = max(peak, self.peak_mb.get(name, 0.0))
         self._names[pid] = name
         self._used[pid] = self._used.get(pid, (0.0 if above else used, used))[0], used
-        for child in map(int, below.split()):
+        for child in below:
             self._take(child, "", name.partition("/")[0])
 
     def stop(self) -> dict[str, float]:
@@ -73,6 +72,15 @@ class Processes:
         for pid, (before, now) in self._used.items():
             found[self._names[pid]] = found.get(self._names[pid], 0.0) + now - before
         return found
+
+
+def _status(pid: int) -> str:
+    return Path(f"/proc/{pid}/status").read_text()
+
+
+def _children(pid: int) -> list[int]:
+    files = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for file in files for child in file.read_text().split()]
 
 
 def _processor_seconds(pid: int) -> float:
@@ -141,11 +149,16 @@ class Run:
             return [line.at - float(line.text) for line in reader.logs(self.id, limit=100_000)]
 
 
-def resident(roots: dict[str, int]) -> dict[str, float]:
-    """Megabytes that each of these processes has now."""
-    found = {}
-    for name, pid in roots.items():
-        found[name] = int(Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0]) / 1024
+def resident(roots: dict[str, int]) -> dict[tuple[str, int], float]:
+    """Megabytes that these processes, and all that they have started, have now: by what they are and number."""
+    found: dict[tuple[str, int], float] = {}
+    rest = list(roots.items())
+    while rest:
+        name, pid = rest.pop()
+        with suppress(OSError, IndexError):  # it has ended
+            found[name, pid] = int(_status(pid).partition("VmRSS:")[2].split()[0]) / 1024
+            root = name.partition("/")[0]
+            rest += [(_program(child, root), child) for child in _children(pid)]
     return found
 
 
