@@ -230,9 +230,9 @@ def sixteen():  # type: ignore[no-untyped-def]
     return "x" * 15_900_000
 
 
-async def allowed(folder, n):  # type: ignore[no-untyped-def]
-    """Goes on when the file `allowed` has more than `n` bytes."""
-    file = Path(folder, "allowed")
-    while not file.exists() or file.stat().st_size <= n:
+async def held(folder, n):  # type: ignore[no-untyped-def]
+    """Takes a second, and goes on when there is no file `hold`; at once when there is a file `go`."""
+    end = time.monotonic() + 1
+    while not Path(folder, "go").exists() and (time.monotonic() < end or Path(folder, "hold").exists()):
         await asyncio.sleep(0.05)
     return n
