@@ -66,6 +66,7 @@ def why(run: str, step: str, task: str | None, db: str | None, as_json: bool) ->
     """
     import time
 
+    from agentdeck.engine.resume import nested_of
     from agentdeck.insight.why import explain
 
     if task is None and "/" in step:
@@ -75,8 +76,9 @@ def why(run: str, step: str, task: str | None, db: str | None, as_json: bool) ->
         task = task or step_task(view, step)
         if task not in view.open and task not in view.failed:
             view = task_view(reader, row, definition, task)
+        nested = nested_of(reader, row)
     now = time.time() if row.state in LIVE else view.now
-    found = explain(view, definition, task, step, now)
+    found = explain(view, definition, task, step, now, nested)
     text = found.text
     if row.state == "interrupted" and found.state in ("waiting", "ready", "running"):
         text = f"{row.run} is interrupted: no process executes it; before that: {text}"

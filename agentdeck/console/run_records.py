@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agentdeck.operations.questions import StepQuestion
     from agentdeck.operations.retry import RetryOffer
     from agentdeck.views.step_story import StepStory
+    from agentdeck.workflow.model import Definition
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,6 +31,7 @@ class RunRecords:
     def __init__(self, db: Path, run: str) -> None:
         self.db, self.run = db, run
         self._ended_view: tuple[str, RunView] | None = None
+        self._nested: dict[str, Definition] | None = None
 
     async def _read(self, query: Callable[Concatenate[Reader, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         async with AsyncReader(self.db) as store:
@@ -70,6 +72,12 @@ class RunRecords:
             self._ended_view = task, await self._read(_task_view, self.run, task)
         return self._ended_view[1]
 
+    async def nested(self) -> dict[str, Definition]:
+        """The sub-workflows of the run by their path. They stay as they were when it began."""
+        if self._nested is None:
+            self._nested = await self._read(_nested, self.run)
+        return self._nested
+
 
 def _story(reader: Reader, run: str, task: str, step: str, known: StepStory | None) -> StepStory:
     from agentdeck.insight.step import continue_story, recorded_story
@@ -103,3 +111,9 @@ def _task_view(reader: Reader, run: str, task: str) -> RunView:
 
     row = reader.run(run)
     return task_view(reader, row, restored(reader.definition(row.identity)), task)
+
+
+def _nested(reader: Reader, run: str) -> dict[str, Definition]:
+    from agentdeck.engine.resume import nested_of
+
+    return nested_of(reader, reader.run(run))

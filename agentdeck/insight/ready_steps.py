@@ -19,10 +19,17 @@ def ready_counts(view: RunView, definition: Definition) -> dict[str, int]:
     """The number of steps of each agent that are ready and have not started."""
     found: dict[str, int] = {}
     for task in view.open.values():
-        for key in TaskSteps(view, definition, task, view.now).ready_steps():
+        own = None if task.graph.prefix else definition
+        for key in TaskSteps(view, own, task, view.now).ready_steps():
             name = key.partition("[")[0]
             found[name] = found.get(name, 0) + 1
     return found
+
+
+def workflow_path(task: str) -> str:
+    """The path of the sub-workflow that a nested task belongs to: `review/a` for `7/review[2]/a`. Empty for a
+    task of the run."""
+    return "/".join(part.partition("[")[0] for part in task.split("/")[1:])
 
 
 def arrivals_needed(agent: Agent, due: int) -> int:
@@ -31,11 +38,12 @@ def arrivals_needed(agent: Agent, due: int) -> int:
 
 
 class TaskSteps:
-    """The steps of one task, as they are at `now`. Of a task in a sub-workflow, the agents are not known."""
+    """The steps of one task, as they are at `now`. `definition` is that of its workflow; where it is None, its
+    agents are not known."""
 
-    def __init__(self, view: RunView, definition: Definition, task: TaskView, now: float) -> None:
+    def __init__(self, view: RunView, definition: Definition | None, task: TaskView, now: float) -> None:
         self.view, self.task, self.now = view, task, now
-        self.agents = {} if task.graph.prefix else dict(definition.agents)
+        self.agents = {} if definition is None else dict(definition.agents)
         self._ready: dict[str, float | None] = {}
 
     def step(self, key: str) -> StepView | None:
@@ -50,7 +58,9 @@ class TaskSteps:
         return agent is not None and agent.spare
 
     def limit(self, key: str, setting: str, declared: Data) -> Data:
-        """A limit as it is now."""
+        """A limit as it is now. Those of sub-workflows cannot be changed."""
+        if self.task.graph.prefix:
+            return declared
         return self.view.limits.get(f"agents.{key.partition('[')[0]}.{setting}", declared)
 
     def retries_in(self, step: StepView) -> float:

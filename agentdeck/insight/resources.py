@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from agentdeck.insight.ready_steps import ready_counts
+from agentdeck.insight.ready_steps import ready_counts, workflow_path
 from agentdeck.limits.provider_limits import is_resource
 from agentdeck.scheduler.waits import PLACE, RESOURCES
 from agentdeck.views.run_view import RunView
@@ -54,7 +54,7 @@ def resources(view: RunView) -> dict[str, ResourceUse]:
     own: Mapping[str, float] = view.definition.limits.resources if view.definition is not None else {}
     used: dict[str, dict[str, int]] = {name: {} for name in names}
     for (task, _), started in view.running.items():
-        nested = "/".join(part.partition("[")[0] for part in task.split("/")[1:])
+        nested = workflow_path(task)
         agent = f"{nested}/{started.agent}" if nested else started.agent
         for name, amount in (started.uses or {}).items():
             by_agent = used.setdefault(name, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from agentdeck.errors import Fault, UsageError
@@ -9,7 +10,7 @@ from agentdeck.insight.closed_places import out_of_reach
 from agentdeck.insight.formatting import format_span, plural
 from agentdeck.insight.limits import held_by
 from agentdeck.insight.queue_order import QueueOrder
-from agentdeck.insight.ready_steps import TaskSteps, arrivals_needed
+from agentdeck.insight.ready_steps import TaskSteps, arrivals_needed, workflow_path
 from agentdeck.insight.resources import lacking
 from agentdeck.scheduler.joins import floor_of
 from agentdeck.scheduler.state import ENDED
@@ -31,22 +32,37 @@ class Explanation(NamedTuple):
     text: str
 
 
-def explain(view: RunView, definition: Definition, task: str, step: str, now: float) -> Explanation:
-    """Why a step is in its state, with the numbers. Raises UsageError where the view does not hold the task, or
-    the task has no such step."""
+def explain(
+    view: RunView,
+    definition: Definition,
+    task: str,
+    step: str,
+    now: float,
+    nested: Mapping[str, Definition] | None = None,
+) -> Explanation:
+    """Why a step is in its state, with the numbers. `nested` are the run's sub-workflows by their path. Raises
+    UsageError where the view does not hold the task, or the task has no such step."""
     held = view.open.get(task) or view.failed.get(task)
     if held is None:
         raise UsageError(f"task {task} is not open in {view.run}")
-    return _Explainer(view, definition, held, now).of(step)
+    return _Explainer(view, definition, held, now, nested or {}).of(step)
 
 
 class _Explainer:
     """Explains the steps of one task, as they are at `now`."""
 
-    def __init__(self, view: RunView, definition: Definition, task: TaskView, now: float) -> None:
+    def __init__(
+        self,
+        view: RunView,
+        definition: Definition,
+        task: TaskView,
+        now: float,
+        nested: Mapping[str, Definition],
+    ) -> None:
         self.view, self.task, self.now = view, task, now
-        self.definition = definition
-        self.steps = TaskSteps(view, definition, task, now)
+        self.definition, self.nested = definition, nested
+        own = nested.get(task.graph.prefix.removesuffix("/")) if task.graph.prefix else definition
+        self.steps = TaskSteps(view, own, task, now)
         self.queue = QueueOrder(view, definition, now)
 
     def of(self, key: str) -> Explanation:
@@ -173,7 +189,12 @@ class _Explainer:
 
     def _below(self, task: TaskView) -> str:
         running = [key for key, step in task.steps.items() if step.state == "running"]
-        return f"{', '.join(running[:3])} of task {task.id}" if running else f"task {task.id} waits"
+        if running:
+            return f"{', '.join(running[:3])} of task {task.id}"
+        inner = _Explainer(self.view, self.definition, task, self.now, self.nested)
+        for key in inner.steps.ready_steps():
+            return f"{key} of task {task.id} is {inner.of(key).text}"
+        return f"task {task.id} waits"
 
     def _retried(self, step: StepView, agent: Agent | None) -> Explanation:
         attempts = self.steps.limit(step.key, "attempts", agent.retry.attempts if agent else None)
@@ -204,7 +225,7 @@ class _Explainer:
     def _paced(self, key: str, step: StepView, agent: Agent | None) -> str:
         """When a step goes whose calls are spaced out: after those that wait for the same and come before it."""
         limit = self.view.limits.get(held_by("pace", step.why))
-        if agent is None or not isinstance(limit, str):
+        if agent is None or self.task.graph.prefix or not isinstance(limit, str):
             return ""
         ahead = self.queue.ahead_at_pace(self.task.id, key, step.why)
         spacing = rate(limit).spacing
@@ -215,13 +236,13 @@ class _Explainer:
         """The limit that a ready step waits for, and the numbers."""
         view, name = self.view, key.partition("[")[0]
         most = self.steps.limit(name, "max_parallel", agent.max_parallel if agent else None)
-        live = sum("/" not in task and step.partition("[")[0] == name for task, step in view.running)
-        ahead = [] if agent is None else self.queue.ahead(self.task.id, key)
+        own = workflow_path(self.task.id), name
+        live = sum((workflow_path(task), step.partition("[")[0]) == own for task, step in view.running)
         if most == 0:
             return "held", f"{name} is held: its max_parallel is 0"
         if most is not None and live >= most:
-            same = sum(1 for one in ahead if one.partition("[")[0] == name)
-            return "max_parallel", f"max_parallel of {name} reached ({live}/{most}); {same} ahead in the queue"
+            queue = self._queue(key, agent, name)
+            return "max_parallel", f"max_parallel of {name} reached ({live}/{most}){queue}"
         if agent is not None and (closed := out_of_reach(view, agent.place, self.now)):
             return PLACE, f"{closed}; it starts when it is there again"
         if (short := lacking(self.view, self.definition, agent)) is not None:
@@ -230,8 +251,16 @@ class _Explainer:
         left = min(len(view.held_workers), max(0, (pool or 0) - 1))  # as the scheduler counts them
         if pool is not None and busy + left >= pool:
             of = f", {left} of them by threads that go on after their cancellation" if left else ""
-            return "pool", f"all workers busy ({busy + left}/{pool}{of}); {len(ahead)} ahead in the queue"
+            return "pool", f"all workers busy ({busy + left}/{pool}{of}){self._queue(key, agent)}"
         return "starting", f"workers are free ({busy}/{pool}): it starts next"
+
+    def _queue(self, key: str, agent: Agent | None, name: str = "") -> str:
+        """How many ready steps, of the agent `name` where one is given, start before this one. Not known of steps
+        in sub-workflows."""
+        if self.task.graph.prefix:
+            return ""
+        ahead = [] if agent is None else self.queue.ahead(self.task.id, key)
+        return f"; {sum(name in ('', one.partition('[')[0]) for one in ahead)} ahead in the queue"
 
     # Joins
 

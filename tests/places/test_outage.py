@@ -124,6 +124,44 @@ def test_where_it_is_seen_that_they_wait(folder: Path, monkeypatch: pytest.Monke
     assert texts == [f"big is out of reach: {GONE}", "big is there again"]
 
 
+def test_why_names_what_a_step_of_a_sub_workflow_waits_for(folder: Path) -> None:
+    """Also where the run has an agent of the same name, with other limits."""
+    (folder / "deck.yaml").write_text(DECK.replace("far }", "far, slots: 1 }"))
+    (folder / "inner.yaml").write_text(
+        f"agentdeck: 1\nname: inner\nagents:\n  far: {{ {FAR} }}\n"
+        f"  one: {{ {FAR}, with: {{ n: 20 }} }}\n  two: {{ {FAR} }}\n"
+        "  single: { each: '[1, 2]', simulate: 8s, max_parallel: 1 }\n"
+    )
+    (folder / "middle.yaml").write_text(
+        "agentdeck: 1\nname: middle\nagents: { deep: { workflow: inner.yaml } }\n"
+    )
+    (folder / "lone.yaml").write_text(f"agentdeck: 1\nname: lone\nagents: {{ it: {{ {FAR} }} }}\n")
+    of = agents("check: { workflow: inner.yaml }", "far: { workflow: middle.yaml }", "two: { simulate: 9s }",
+                "first: { simulate: 2s }", "lone: { workflow: lone.yaml, needs: first }")  # fmt: skip
+    files = {"check": "inner", "far": "middle", "far/deep": "inner", "lone": "lone"}
+    nested = {path: loads((folder / f"{file}.yaml").read_text()).definition for path, file in files.items()}
+    looked: list[int] = []
+
+    def look(view: RunView) -> None:
+        gone = f": {GONE}; it starts when it is there again"
+        for task in ("1/check", "1/far/deep"):
+            found = explain(view, of, task, "two", view.now, nested)
+            assert (found.state, found.reason, found.text.endswith(gone)) == ("ready", "place", True), found
+        found = explain(view, of, "1/check", "single[1]", view.now, nested)
+        assert (found.reason, found.text.partition("; ")[2]) == (
+            "max_parallel",
+            "max_parallel of single reached (1/1)",
+        )
+        found = explain(view, of, "1", "lone", view.now, nested)
+        assert ": it of task 1/lone is ready for " in found.text
+        assert found.text.endswith(gone)
+        looked.append(1)
+
+    played = play(folder, of, out_of_reach(1.0, 6.0, look))
+    assert looked
+    assert played.outcome.state == "done"
+
+
 def test_what_it_loses_meanwhile_is_made_again_when_it_is_back(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

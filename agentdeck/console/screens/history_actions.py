@@ -91,12 +91,13 @@ class HistoryActions:
         if view.definition is None:
             return "the workflow has not been read yet"
         try:
+            nested = await self._run.records.nested()
             if task in view.open or task in view.failed:
-                found = explain(view, view.definition, task, step, self._run.state.now)
+                found = explain(view, view.definition, task, step, self._run.state.now, nested)
             else:
                 ended = await self._run.records.ended_view(task)
                 assert ended.definition is not None
-                found = explain(ended, ended.definition, task, step, ended.now)
+                found = explain(ended, ended.definition, task, step, ended.now, nested)
         except AgentdeckError as error:
             return str(error)
         if row is not None and row.state == "interrupted" and found.state in ("waiting", "ready", "running"):
