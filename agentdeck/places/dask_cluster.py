@@ -19,8 +19,9 @@ from agentdeck.places.cluster import Cluster, ClusterError, HostGone, HostLink, 
 from agentdeck.places.dask_local import START, LocalDask
 from agentdeck.places.host import Host
 
-#: Seconds in which a scheduler has to answer.
-CONNECT = 5.0
+#: Seconds in which a scheduler has to accept a connection, and in which it has to have answered: Dask itself
+#: waits without end for what has accepted one.
+CONNECT, ANSWER = 5.0, 10.0
 #: Seconds in which a worker has to answer before and when its host is made.
 OPEN = 10.0
 #: Seconds in which a worker has to answer before it is reached through the scheduler.
@@ -39,6 +40,8 @@ class DaskCluster(Cluster):
     def __init__(self, options: Any, slots: int | None, folder: Path) -> None:
         super().__init__(options, slots, folder)
         self._address: str = options.get("address", "")
+        if "tls" in options:
+            self._address = f"tls://{self._address.removeprefix('tcp://').removeprefix('tls://')}"
         self._local: LocalDask | None = None
         self._client: Client | None = None
         self._through_scheduler: Client | None = None  # for workers that cannot be reached from here
@@ -57,33 +60,43 @@ class DaskCluster(Cluster):
                 raise ClusterError(f"the workers have not all started within {START:g} s") from None
 
     async def _connected(self, direct: bool) -> Client:
+        security, client = self._security(), None
         try:
-            made: Client = await Client(  # type: ignore[no-untyped-call]
-                self._address,
-                asynchronous=True,
-                security=self._security(),
-                timeout=CONNECT,
-                direct_to_workers=direct,
-                set_as_default=False,
-                name="agentdeck",
-            )
-            return made
+            async with asyncio.timeout(ANSWER) as patience:
+                client = Client(  # type: ignore[no-untyped-call]
+                    self._address,
+                    asynchronous=True,
+                    security=security,
+                    timeout=CONNECT,
+                    direct_to_workers=direct,
+                    set_as_default=False,
+                    name="agentdeck",
+                )
+                made: Client = await client
+                return made
         except Exception as error:
-            why = _text(error)
+            await _leave(client)
+            why = f"it has said nothing for {ANSWER:g} s" if patience.expired() else _refusal(error)
             if "ssl_context" in why:  # the keys may also be in the configuration of Dask
                 why = "the place has no keys; add tls: { ca: FILE, cert: FILE, key: FILE }"
             raise ClusterError(f"no scheduler of Dask answers at {self._address}: {why}") from None
 
     def _security(self) -> Security | None:
+        """Raises ClusterError where the files are no keys."""
         if not (tls := self.options.get("tls")):
             return None
         files = {name: str(self.folder / Path(file).expanduser()) for name, file in tls.items()}
-        return Security(  # type: ignore[no-untyped-call]
+        security = Security(  # type: ignore[no-untyped-call]
             tls_ca_file=files["ca"],
             tls_client_cert=files["cert"],
             tls_client_key=files["key"],
             require_encryption=True,
         )
+        try:
+            security.get_connection_args("client")  # type: ignore[no-untyped-call]
+        except OSError as error:
+            raise ClusterError(f"the files of tls are no keys that belong together: {_refusal(error)}") from None
+        return security
 
     async def workers(self) -> list[WorkerFacts]:
         assert self._client is not None
@@ -153,9 +166,7 @@ class DaskCluster(Cluster):
 
     async def close(self) -> None:
         for client in (self._client, self._through_scheduler):
-            if client is not None:
-                with suppress(Exception):
-                    await client.close()  # type: ignore[no-untyped-call]
+            await _leave(client)
         if self._local is not None:
             await self._local.close()
 
@@ -210,6 +221,12 @@ class DaskLink(HostLink):
             self._future.release()
 
 
+async def _leave(client: Client | None) -> None:
+    if client is not None:
+        with suppress(Exception):
+            await client.close()  # type: ignore[no-untyped-call]
+
+
 async def _answer(awaitable: Awaitable[T]) -> T:
     try:
         return await awaitable
@@ -230,6 +247,15 @@ def _facts(address: str, facts: dict[str, Any]) -> WorkerFacts:
         metrics.get("cpu"),
         metrics.get("memory"),
     )
+
+
+def _refusal(error: BaseException) -> str:
+    """Why a connection is not made: the first error, of which Dask tells only that it has tried for some time."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, MemoryError):  # the length of a message, as Dask reads what is none
+        return "what it says is not Dask's protocol"
+    return (isinstance(error, OSError) and error.strerror) or _text(error)
 
 
 def _text(error: BaseException) -> str:

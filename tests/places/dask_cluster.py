@@ -39,10 +39,11 @@ class DaskCluster:
     def start_scheduler(self, port: int = 0) -> None:
         self._spawn("scheduler", "--port", str(port), "--no-show")
 
-    def start_worker(self, name: str) -> None:
+    def start_worker(self, name: str, path: Path = ROOT) -> None:
+        """`path`: where the worker finds agentdeck."""
         space = str(self.folder / "space")
         limits = ("--memory-limit", "0", "--nthreads", "8", "--no-nanny")
-        self._spawn(name, *limits, "--name", name, "--local-directory", space)
+        self._spawn(name, *limits, "--name", name, "--local-directory", space, path=path)
 
     def wait_for_workers(self, *names: str) -> None:
         for name in names:
@@ -62,7 +63,7 @@ class DaskCluster:
         for process in self.processes.values():
             process.wait()
 
-    def _spawn(self, name: str, *arguments: str) -> None:
+    def _spawn(self, name: str, *arguments: str, path: Path = ROOT) -> None:
         kind = "scheduler" if name == "scheduler" else "worker"
         python = sys.executable if kind == "scheduler" else self._python
         with (self.folder / f"{name}.log").open("wb") as log:
@@ -75,7 +76,7 @@ class DaskCluster:
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                env={**os.environ, "PYTHONPATH": str(path)},
             )
 
 

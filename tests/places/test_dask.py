@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -18,7 +20,8 @@ import pytest
 from agentdeck import __version__
 from agentdeck.agents.verb import NOW
 from agentdeck.errors import UsageError
-from agentdeck.places import worker_check
+from agentdeck.places import dask_cluster, worker_check
+from agentdeck.places.cluster import ClusterError
 from agentdeck.places.code import CodeFacts
 from agentdeck.places.dask_place import DaskPlace
 from agentdeck.places.place import Place, PlaceRun, PlaceTarget
@@ -200,7 +203,7 @@ async def test_a_module_that_is_not_the_same_on_a_worker(
 
 
 @pytest.mark.parametrize(
-    ("address", "why"), [("tcp://127.0.0.1:9", ""), ("tls://127.0.0.1:9", "the place has no keys; ")]
+    ("address", "why"), [("tcp://127.0.0.1:9", "Connection refused"), ("tls://127.0.0.1:9", "the place has no keys; ")]
 )
 async def test_nothing_answers(folder: Path, address: str, why: str) -> None:
     with pytest.raises(UsageError) as caught:
@@ -208,6 +211,47 @@ async def test_nothing_answers(folder: Path, address: str, why: str) -> None:
     assert str(caught.value).startswith(
         f"the place crew cannot be used: no scheduler of Dask answers at {address}: {why}"
     )
+
+
+async def test_what_accepts_a_connection_and_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An HTTP server does that, and a scheduler that is stopped. Dask would wait for ever."""
+    monkeypatch.setattr(dask_cluster, "ANSWER", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        cluster = dask_cluster.DaskCluster({"address": address}, 2, Path())
+        with pytest.raises(ClusterError, match=f"Dask answers at {address}: it has said nothing for 0.5 s"):
+            await cluster.connect()
+
+
+async def test_a_worker_that_does_not_fit(cluster: DaskCluster, folder: Path, place: str) -> None:
+    """It may come while a run executes, and is not used then; none is begun while it is there."""
+    write = folder / "other/agentdeck/__init__.py"
+    write.parent.mkdir(parents=True)
+    write.write_text('__version__ = "0.1.9"')
+    wrong = f"other has agentdeck 0.1.9, and the engine has {__version__}; they must be the same"
+    keys = {"with": {"folder": str(folder), "n": 1}}
+    running = asyncio.create_task(runs.run(folder, place, "noted", keys=keys))
+    await until(lambda: (folder / "notes").exists())
+    cluster.start_worker("other", path=folder / "other")
+    try:
+        await until(lambda: any(wrong in text for text in noted(folder)))
+        (folder / "go").touch()
+        ran = await running
+        assert f"place crew: {wrong}; nothing runs there" in noted(folder)
+        assert ran.output == 1
+        with pytest.raises(UsageError) as caught:
+            await runs.run(folder, place, "noted", keys=keys)
+        assert str(caught.value) == f"the place crew cannot be used: {wrong}"
+        with closing(Reader(folder / "runs.db")) as reader:
+            assert len(reader.runs()) == 1
+    finally:
+        cluster.kill("other")
+
+
+def noted(folder: Path) -> list[str]:
+    with closing(Reader(folder / "runs.db")) as reader:
+        events = [event for row in reader.runs(1) for _, event in reader.events(row.run)]
+    return [event.text for event in events if isinstance(event, ev.Noted)]
 
 
 @pytest.mark.parametrize(
@@ -248,13 +292,23 @@ async def test_code_is_shipped(cluster: DaskCluster, folder: Path, place: str) -
         ("type: dask, slots: 3", "3:3: it has no cluster; give it one of address, local"),
         ("type: dask, address: x", "3:9: slots is missing; add slots:"),
         ("type: dask, address: x, slots: 0", "3:42: "),
+        (
+            "type: dask, address: 'http://10.0.0.5:8786', slots: 1",
+            "3:31: 'http://10.0.0.5:8786' is not the address",
+        ),
+        ("type: dask, address: 'tcp://10.0.0.5', slots: 1", "; tcp://host:port, such as tcp://10.0.0.5:8786"),
+        ("type: dask, address: 'tcp://10.0.0.5:65536', slots: 1", "is not the address of a scheduler of Dask"),
+        (
+            "type: dask, local: { workers: 1, slots: 1 }, tls: { ca: a, cert: b, key: c }",
+            "3:9: a cluster of this machine has no TLS; remove tls",
+        ),
         ("type: dask, address: x, slots: 2, local: { workers: 1, slots: 2 }", "only one of them is allowed"),
         ("type: dask, local: { workers: 1 }", "slots is missing"),
         ("type: dask, address: x, slots: 2, code: copy", "3:51: "),
         ("type: dask, address: x, slots: 2, tls: { ca: ca.pem, cert: c.pem }", "key is missing"),
         (
-            "type: dask, address: x, slots: 2, tls: { ca: ca.pem, cert: crew.py, key: crew.py }",
-            "3:50: there is no file {folder}/ca.pem; correct ca",
+            "type: dask, address: 'x:1', slots: 2, tls: { ca: ca.pem, cert: crew.py, key: crew.py }",
+            "3:54: there is no file {folder}/ca.pem; correct ca",
         ),
     ],
 )
