@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from agentdeck.places.cluster import ClusterError, HostGone, WorkerFacts
@@ -17,6 +17,16 @@ from agentdeck.places.worker_check import PROBE, WorkerCheck
 NO_WORKER = 30.0
 #: Seconds after which a worker that takes one call at a time, and has none, gives back what it holds.
 IDLE = 20
+
+
+#: So many workers are named that cannot be used.
+MOST_NAMED = 8
+
+
+def few(wrong: Sequence[str]) -> str:
+    """What is wrong with workers, a line for each of the first ones, and how many there are more."""
+    more = len(wrong) - MOST_NAMED
+    return "\n".join([*wrong[:MOST_NAMED], *([f"and {more} more workers"] if more > 0 else [])])
 
 
 class Wanted(NamedTuple):
@@ -75,7 +85,7 @@ class Session:
         await self._first_workers()
         wrong = await asyncio.gather(*self._known.values())
         if not self.hosts:
-            raise ClusterError("\n".join(wrong) if any(wrong) else self.why)
+            raise ClusterError(few(wrong) if any(wrong) else self.why)
 
     async def _first_workers(self) -> None:
         waits = [asyncio.ensure_future(one.wait()) for one in (self._listed, self.over)]
