@@ -6,6 +6,7 @@ library and modules that do the same. It reads many files, so it is called in th
 
 from __future__ import annotations
 
+import ast
 import io
 import os
 import shutil
@@ -95,6 +96,40 @@ def _hash(spec: ModuleSpec) -> str:
     except OSError as error:
         raise StepError("setup", f"the module {spec.name} cannot be read: {error}") from None
     return digest.hexdigest()
+
+
+def imported(target: str, folder: Path) -> list[str]:
+    """The other modules of the folder that the module of `module:name` imports where it is one of them, and those
+    that they import, as far as `import` says it. Without importing anything."""
+    names, files = [target.partition(":")[0].partition(".")[0]], 0
+    for name in names:
+        for file in _sources(folder, name):
+            files += 1
+            if files > MOST_FILES:
+                break
+            names += [one for one in sorted(_imports(file)) if one not in names and any(_sources(folder, one))]
+    return names[1:]
+
+
+def _sources(folder: Path, name: str) -> Iterator[Path]:
+    """The Python files of a module, or package, that lies directly in a folder."""
+    if (folder / name / "__init__.py").is_file():
+        yield from (path for file, path in _files(folder / name) if file.endswith(".py"))
+    elif (file := folder / f"{name}.py").is_file():
+        yield file
+
+
+def _imports(file: Path) -> set[str]:
+    """The first parts of the names that a file imports. None where it cannot be read: its import says why."""
+    try:
+        nodes = list(ast.walk(ast.parse(file.read_bytes())))
+    except (OSError, ValueError, SyntaxError, RecursionError):
+        return set()
+    names = {one.name for node in nodes if isinstance(node, ast.Import) for one in node.names}
+    names |= {
+        node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level
+    }
+    return {name.partition(".")[0] for name in names}
 
 
 def packed(folder: Path) -> tuple[str, bytes]:

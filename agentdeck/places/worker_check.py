@@ -12,7 +12,7 @@ from typing import Any
 
 from agentdeck import __version__
 from agentdeck.errors import StepError
-from agentdeck.places.code import CodeFacts, found, packed
+from agentdeck.places.code import CodeFacts, found, imported, packed
 from agentdeck.places.remote_host import RemoteHost
 
 #: An expression whose value says which Python a worker has, and which agentdeck (empty: none).
@@ -32,6 +32,7 @@ class WorkerCheck:
         #: Whether a call of a target needs a process for itself, as the first worker has found out.
         self.alone: dict[tuple[str, str], bool] = {}
         self._packages: dict[str, bytes] = {}
+        self._compared: list[tuple[str, str]] = []  # the targets, and modules that they import
         self._facts: list[CodeFacts | None] = []
 
     async def prepare(self) -> None:
@@ -44,9 +45,11 @@ class WorkerCheck:
             self._facts = await asyncio.to_thread(self._facts_here)
 
     def _facts_here(self) -> list[CodeFacts | None]:
-        """None for modules that only the workers have."""
+        """Of what is compared; None for modules that only the workers have."""
+        beside = [(name, folder) for target, folder in self._targets for name in imported(target, Path(folder))]
+        self._compared = list(dict.fromkeys((*self._targets, *beside)))
         facts: list[CodeFacts | None] = []
-        for target, folder in self._targets:
+        for target, folder in self._compared:
             try:
                 facts.append(found(target, Path(folder)))
             except StepError:
@@ -73,8 +76,8 @@ class WorkerCheck:
             for folder, package in self._packages.items():
                 await host.ask("code", folder, package)
             if self._targets and not self._ship:
-                there = await host.ask("facts", self._targets)
-                for (target, _), mine, its in zip(self._targets, self._facts, there, strict=True):
+                there = await host.ask("facts", self._compared)
+                for (target, _), mine, its in zip(self._compared, self._facts, there, strict=True):
                     if what := self._difference(target, mine, its):
                         return f"{host.name}: {what}"
             for target, folder in self._targets:
@@ -84,7 +87,9 @@ class WorkerCheck:
         return ""
 
     def _difference(self, target: str, mine: CodeFacts | None, its: Any) -> str:
-        module = target.partition(":")[0]
+        module, _, name = target.partition(":")
+        if isinstance(its, str) and not name:
+            return ""  # where it is needed, its import says so
         if isinstance(its, str):
             return f"{its}; install it there, or write code: ship at the place {self._place}"
         if mine is None or mine.sha256 == its[2]:

@@ -236,3 +236,28 @@ async def held(folder, n):  # type: ignore[no-untyped-def]
     while not Path(folder, "go").exists() and (time.monotonic() < end or Path(folder, "hold").exists()):
         await asyncio.sleep(0.05)
     return n
+
+
+def tell_key(folder, ctx):  # type: ignore[no-untyped-def]
+    """Says its key of the gateway wherever it can, and returns the processes in which it can be seen."""
+    key = os.environ["OPENAI_API_KEY"]
+    Path(folder, "key").write_text(key)
+    print("printed", key)
+    os.system("echo by a program $OPENAI_API_KEY >&2")
+    ctx.log(f"logged {key}")
+    return [key, _seen_in(key.encode())]  # type: ignore[no-untyped-call]
+
+
+def _seen_in(secret):  # type: ignore[no-untyped-def]
+    found = []
+    for file in (*Path("/proc").glob("[0-9]*/environ"), *Path("/proc").glob("[0-9]*/cmdline")):
+        try:
+            if secret in file.read_bytes():
+                found.append(str(file))
+        except OSError:
+            pass
+    return found
+
+
+def raise_key():  # type: ignore[no-untyped-def]
+    raise ValueError(f"refused: {os.environ['OPENAI_API_KEY']}")

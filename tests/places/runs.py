@@ -53,7 +53,8 @@ async def run(
     (folder / "deck.yaml").write_text(f"agentdeck: 1\nplaces:\n  crew: {{ {place} }}\n")
     given = inputs or (tasks[0] if tasks else {})
     made = Workflow("crew", inputs=dict.fromkeys(given, "any"))
-    made.add("it", python=f"crew:{function}", place="crew", **{"retry": 1, "timeout": "30s", **(keys or {})})
+    usual = {"python": f"crew:{function}", "place": "crew", "retry": 1, "timeout": "30s"}
+    made.add("it", **{**usual, **(keys or {})})
     lines: list[LogLine] = []
     db = folder / "runs.db"
     wanted = launch.Launch(made.definition, folder, inputs, tasks, workers, db=db)

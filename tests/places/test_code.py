@@ -14,7 +14,7 @@ import pytest
 
 from agentdeck.errors import StepError, UsageError
 from agentdeck.places import code
-from agentdeck.places.code import CodeFacts, found, packed, unpack
+from agentdeck.places.code import CodeFacts, found, imported, packed, unpack
 from agentdeck.workflow.functions import resolve
 
 
@@ -101,6 +101,25 @@ class TestFound:
         ) as error:
             found(f"{module}:A", tmp_path)
         assert error.value.fault.kind == "setup"
+
+
+class TestImported:
+    def test_modules_of_the_folder_that_a_module_imports(self, tmp_path: Path) -> None:
+        write(
+            tmp_path,
+            shop_py="import os, prices as p\nfrom stock.of import x\nfrom . import odd\n",
+            prices_py="def f():\n    from rates import RATE\n",
+            rates_py="import shop, broken",
+            broken_py="def",
+            odd_py="",
+            other_py="import shop",
+            stock__of_py="import deep.inside",
+            deep__inside_py="",
+        )
+        (tmp_path / "stock/__init__.py").touch()
+        assert sorted(imported("shop:f", tmp_path)) == ["broken", "prices", "rates", "stock"]
+        assert imported("stock.of:x", tmp_path) == []
+        assert imported("json:loads", tmp_path) == []
 
 
 def names(data: bytes) -> list[str]:

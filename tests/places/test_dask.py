@@ -17,12 +17,13 @@ from uuid import uuid4
 
 import pytest
 
-from agentdeck import __version__
+from agentdeck import Workflow, __version__
 from agentdeck.agents.verb import NOW
+from agentdeck.engine import launch
 from agentdeck.errors import UsageError
 from agentdeck.places import dask_cluster, worker_check
 from agentdeck.places.cluster import ClusterError
-from agentdeck.places.code import CodeFacts
+from agentdeck.places.code import CodeFacts, found
 from agentdeck.places.dask_place import DaskPlace
 from agentdeck.places.place import Place, PlaceRun, PlaceTarget
 from agentdeck.places.worker_check import PROBE, WorkerCheck
@@ -202,8 +203,27 @@ async def test_a_module_that_is_not_the_same_on_a_worker(
     assert "as here (/srv/crew.py, sha256 ffffffffffff); update one of them" in str(caught.value)
 
 
+async def test_a_module_beside_it_that_is_not_the_same_on_a_worker(
+    folder: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call would be executed with other prices, and nobody would know."""
+    (folder / "shop.py").write_text("from prices import price\n")
+    (folder / "prices.py").write_text("def price():\n    return 3\n")
+    assert (await runs.run(folder, place, "price", keys={"python": "shop:price"})).output == 3
+
+    def older(target: str, folder: Path) -> CodeFacts:
+        facts = found(target, folder)
+        return facts._replace(sha256="f" * 64) if target == "prices" else facts
+
+    monkeypatch.setattr(worker_check, "found", older)
+    with pytest.raises(UsageError) as caught:
+        await runs.run(folder, place, "price", keys={"python": "shop:price"})
+    assert f"the module prices is not the same there ({folder}/prices.py, sha256 " in str(caught.value)
+
+
 @pytest.mark.parametrize(
-    ("address", "why"), [("tcp://127.0.0.1:9", "Connection refused"), ("tls://127.0.0.1:9", "the place has no keys; ")]
+    ("address", "why"),
+    [("tcp://127.0.0.1:9", "Connection refused"), ("tls://127.0.0.1:9", "the place has no keys; ")],
 )
 async def test_nothing_answers(folder: Path, address: str, why: str) -> None:
     with pytest.raises(UsageError) as caught:
@@ -283,6 +303,46 @@ async def test_code_is_shipped(cluster: DaskCluster, folder: Path, place: str) -
     assert Path(ran.output).parent.parent.name.startswith("agentdeck-code-")
 
 
+# Secrets
+
+
+async def test_a_key_of_the_gateway_is_seen_by_its_step_alone(
+    cluster: DaskCluster, folder: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in logs, not in the store, not in what other programs see of a process, not by the next call. A key of
+    the engine's environment does not get to a worker at all."""
+    monkeypatch.setenv("SHOP_KEY", "sk-of-the-provider")
+    (folder / "deck.yaml").write_text(
+        f"agentdeck: 1\nplaces:\n  crew: {{ {place} }}\nproviders: {{ one: {{ type: simulated }} }}\n"
+        "models: { big: { provider: one, id: b } }\ntiers: { execution: big }\n"
+        "gateway: { models: { default: execution } }\n"
+    )
+    made = Workflow("crew")
+    usual = {"place": "crew", "retry": 1, "timeout": "30s"}
+    made.add("tells", python="crew:tell_key", gateway=True, **usual, **{"with": {"folder": str(folder)}})
+    made.add("fails", python="crew:raise_key", gateway=True, **usual)
+    names = ["OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "SHOP_KEY"]
+    made.add("next", python="crew:environment", needs="tells", **usual, **{"with": {"names": names}})
+    db = folder / "runs.db"
+    outcome = await launch.run(launch.Launch(made.definition, folder, db=db))
+    key = (folder / "key").read_text()
+    with closing(Reader(db)) as reader:
+        events = [event for _, event in reader.events(outcome.run)]
+        lines = {line.text for line in reader.logs(outcome.run)}
+    outputs = {event.step: event.output for event in events if isinstance(event, ev.StepSucceeded)}
+    assert outputs == {"tells": ["[key]", []], "next": dict.fromkeys(names)}
+    assert {"printed [key]", "by a program [key]", "logged [key]"} <= lines
+    (fault,) = [event.fault for event in events if isinstance(event, ev.StepFailed)]
+    assert fault.message == "ValueError: refused: [key]"
+    assert files_with(key, folder, "runs.db*") + files_with(key, cluster.folder, "*.log") == []
+
+
+def files_with(text: str, folder: Path, pattern: str) -> list[Path]:
+    found = list(folder.glob(pattern))
+    assert found
+    return [file for file in found if text.encode() in file.read_bytes()]
+
+
 # Bad input
 
 
@@ -294,7 +354,7 @@ async def test_code_is_shipped(cluster: DaskCluster, folder: Path, place: str) -
         ("type: dask, address: x, slots: 0", "3:42: "),
         (
             "type: dask, address: 'http://10.0.0.5:8786', slots: 1",
-            "3:31: 'http://10.0.0.5:8786' is not the address",
+            "3:32: 'http://10.0.0.5:8786' is not the address",
         ),
         ("type: dask, address: 'tcp://10.0.0.5', slots: 1", "; tcp://host:port, such as tcp://10.0.0.5:8786"),
         ("type: dask, address: 'tcp://10.0.0.5:65536', slots: 1", "is not the address of a scheduler of Dask"),
