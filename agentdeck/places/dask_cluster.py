@@ -31,6 +31,8 @@ REPLY = 0.005
 
 #: What Dask says of an actor whose worker has closed the connection, or refuses it.
 UNREACHABLE = "Unable to contact Actor's worker"
+#: What errors say where the other side does not speak TLS, at the first and at a further try.
+NO_TLS = ("WRONG_VERSION_NUMBER", "cannot convert to SSL")
 
 VERSION = metadata.version("distributed")
 T = TypeVar("T")
@@ -251,11 +253,12 @@ def _facts(address: str, facts: dict[str, Any]) -> WorkerFacts:
 
 def _refusal(error: BaseException) -> str:
     """Why a connection is not made: the first error, of which Dask tells only that it has tried for some time."""
-    while error.__cause__ is not None:
+    while error.__cause__ is not None and not isinstance(error.__cause__, asyncio.CancelledError):
         error = error.__cause__
     if isinstance(error, MemoryError):  # the length of a message, as Dask reads what is none
         return "what it says is not Dask's protocol"
-    return (isinstance(error, OSError) and error.strerror) or _text(error)
+    text = (isinstance(error, OSError) and error.strerror) or _text(error)
+    return "it does not speak TLS" if any(one in text for one in NO_TLS) else text
 
 
 def _text(error: BaseException) -> str:
