@@ -13,6 +13,7 @@ GATEWAY := .venv/gateway
 APART := .venv/crewai .venv/semantic-kernel
 AIRFLOW := .venv/airflow
 RAY := .venv/ray
+OTHER := .venv/other-python
 # The compiled wheel as it is published, and one for `make check`, whose C code is compiled in a fraction of the time.
 WHEEL := .venv/wheel-O3
 QUICK := .venv/wheel-O0
@@ -59,7 +60,7 @@ test-frameworks: $(READY) $(addsuffix /.ready,$(APART))  ## CrewAI and Semantic 
 test-airflow: $(READY) $(AIRFLOW)/.ready  ## Airflow itself, in an interpreter of its own and without a network
 	$(BIN)/pytest -m live tests/airflow
 
-test-places: $(READY) $(RAY)/.ready  ## places on clusters of Ray and Dask: nodes that die, runs that are killed; some minutes
+test-places: $(READY) $(RAY)/.ready $(OTHER)/.ready  ## places on clusters of Ray and Dask: nodes that die, runs that are killed; some minutes
 	$(BIN)/pytest -m places
 
 check: $(READY)
@@ -151,6 +152,11 @@ $(RAY)/.ready: | $(READY)  # apart: 300 MB, and nobody needs it to work on agent
 	{ echo "$(CURDIR)"; $(BIN)/python -c 'import site; print(site.getsitepackages()[0])'; } > \
 	  $$($(RAY)/bin/python -c 'import site; print(site.getsitepackages()[0])')/dependencies.pth
 	$(BIN)/python -m pip --python $(RAY) install --quiet --disable-pip-version-check 'ray>=2.49,<3'
+	touch $@
+
+$(OTHER)/.ready: | $(READY)  # for workers that do not fit; empty where this machine has no other Python
+	$(BIN)/python -m tests.places.other_python $(OTHER)
+	mkdir -p $(OTHER)
 	touch $@
 
 $(DOCS): $(READY)
