@@ -65,6 +65,7 @@ class RunTrigger(BaseTrigger):
         self.asked = asked
         self.answered = answered
         self._named: tuple[str, str, float] | None = None
+        self._killing: asyncio.Task[None] | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         given = {
@@ -93,6 +94,11 @@ class RunTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """The task was cleared or marked while it was deferred: cancel the run. Airflow also calls this where it
         takes the task from the triggerer because somebody has answered a question."""
+        # In a task of its own: Airflow cancels this call again with each of its rounds, until it has returned.
+        self._killing = asyncio.create_task(self._cancel_run())
+        await asyncio.shield(self._killing)
+
+    async def _cancel_run(self) -> None:
         if await self._task_goes_on():
             return
         try:
@@ -167,7 +173,9 @@ class RunTrigger(BaseTrigger):
     async def _task_goes_on(self) -> bool:
         """Whether this try of the task goes on without this trigger, as a question was answered in Airflow."""
         ti = self.task_instance
-        if ti is None or await self._hitl_detail() is None:
+        if ti is None or (self.asked is None and ti.try_number == 1):
+            return False  # no try has asked anything
+        if await self._hitl_detail() is None:
             return False
         states = await sync_to_async(RuntimeTaskInstance.get_task_states)(
             dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -82,9 +83,9 @@ def main(folder: Path) -> None:
         "of a run that was continued": {"run": run, "status": "over", "seq": 0},
         "an answer to what the try before asked": event,
     }
+    deferred_again = {"run": run, "seq": 0, "asked": None, "answered": False}
     saw["late events"] = {
-        name: answered.deferred(lambda late=late: complete(answered.context, late, run)).kwargs
-        == ({"run": run, "seq": 0, "asked": None, "answered": False})
+        name: answered.deferred(partial(complete, answered.context, late, run)).kwargs == deferred_again
         for name, late in late_events.items()
     }
     passed_on = answered.deferred(lambda: complete(answered.context, event, run, 0, asked))
