@@ -2,13 +2,16 @@
 
 While `installed`, `subprocess.Popen` starts `python -m agentdeck.cli.main …` as such a fork, and what else is in
 MODULES. It is a child process like any other, with its own arguments, folder, environment, session, stdin, stdout
-and stderr. All it is spared is Python's start and the imports, which are most of the time of a short verb.
+and stderr. All it is spared is Python's start and end, the imports, and making the model of workflow files, which
+are most of the time of a short verb.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
+import functools
 import gc
 import importlib
 import inspect
@@ -21,17 +24,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agentdeck.store import fault_point
+from agentdeck.workflow.loader import loads
 
 ROOT = Path(__file__).resolve().parents[1]
 #: The modules that are forked; their `main` is called.
 MODULES = ("agentdeck.cli.main", "tests.engine.crowd", "tests.providers.sums", "tests.run_file")
+#: What agentdeck imports where it is used, and nearly every verb uses.
+LATE = ("anyio._backends._asyncio", "ruamel.yaml")
+#: It is read once before the first fork: the model of workflow files is built when one is read.
+WORKFLOW = "{ agentdeck: 1, name: first, agents: { one: { simulate: 1s } } }"
 #: What each process imports for itself: Airflow, Dask and Ray may not be installed, the console is another one's
 #: business, and `leave` tells by being there.
 APART = (
@@ -160,6 +168,9 @@ def serve(server: socket.socket) -> str:
     for module in pkgutil.walk_packages(agentdeck.__path__, "agentdeck."):
         if not module.name.startswith(APART) and not module.name.endswith(".__main__"):
             importlib.import_module(module.name)
+    for name in LATE:
+        importlib.import_module(name)
+    loads(WORKFLOW)
     gc.freeze()  # a collection in a fork would copy the memory of all that was imported
     server.send(b"\n")
     while True:
@@ -195,11 +206,40 @@ def become(request: bytes, fds: list[int], told: int, tell: int) -> str:
     time.tzset()
     random.seed()
     sys.argv = ["agentdeck", *args]
-    sys.path[:2] = [folder, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
+    folders = [folder, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
+    sys.path[:2] = folders
     importlib.invalidate_caches()
+    if any(found for one in folders for found in Path(one).glob("*.dist-info")):
+        forget()
     importlib.reload(fault_point)  # it reads the environment when it is imported
     return str(module)
 
 
+def forget() -> None:
+    """Forget which plugins there are, and the models that were made of them: there are other packages here."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("agentdeck."):
+            for found in vars(module).values():
+                if isinstance(found, functools._lru_cache_wrapper):
+                    found.cache_clear()
+
+
+def end(main: Callable[[], object]) -> None:
+    """Call it, and end the process as Python does, but without clearing all modules: that takes several times as
+    long as a short verb. Ends that are no SystemExit are left to Python."""
+    code: object = None
+    try:
+        main()
+    except SystemExit as ended:
+        code = ended.code
+    if not isinstance(code, int | None):
+        print(code, file=sys.stderr)
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else bool(code))
+
+
 if __name__ == "__main__":
-    importlib.import_module(serve(socket.socket(fileno=int(sys.argv[1])))).main()
+    end(importlib.import_module(serve(socket.socket(fileno=int(sys.argv[1])))).main)
