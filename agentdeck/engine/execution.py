@@ -30,8 +30,9 @@ from agentdeck.scheduler.scheduler import Scheduler
 if TYPE_CHECKING:
     from agentdeck.engine.launch import Launch, Watch
 
-#: Seconds after which attempts that ignore their cancellation are abandoned.
-PATIENCE = 1.0
+#: Seconds after which attempts that ignore their cancellation are abandoned. A place on a cluster takes two to
+#: say that a worker does not answer.
+PATIENCE = 2.5
 
 
 @asynccontextmanager

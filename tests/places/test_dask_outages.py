@@ -16,7 +16,7 @@ import pytest
 
 from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
-from tests.places.dask_cluster import DaskCluster, wait_until
+from tests.places.dask_cluster import WORKERS, DaskCluster, wait_until
 
 pytestmark = pytest.mark.places
 
@@ -157,6 +157,24 @@ def test_a_run_begins_without_a_worker_that_is_stopped(cluster: DaskCluster, fol
     assert listed.returncode == 3
     assert "cannot be used: first: it does not answer within 10 s" in listed.stdout
     assert any(line.split()[0] == "second" for line in listed.stdout.splitlines() if line)
+
+
+def test_a_call_is_abandoned_on_a_worker_that_does_not_answer(cluster: DaskCluster, folder: Path) -> None:
+    """Its step is over, and says where the code may go on. It ends there when the worker goes on. A call is
+    abandoned two seconds after its timeout: before the worker counts as lost."""
+    flow = (folder / "flow.yaml").read_text()
+    (folder / "flow.yaml").write_text(flow.replace("timeout: 2m", "timeout: 8s, retry: 1"))
+    engine = begin(folder, *tasks(folder, 2))
+    wait_until(lambda: started(folder) == 2)
+    for name in WORKERS:
+        cluster.processes[name].send_signal(signal.SIGSTOP)
+    assert engine.wait(60) == 1, (folder / "said").read_text()
+    with closing(Reader(folder / "runs.db")) as reader:
+        lines = {line.text for line in reader.logs(reader.runs(1)[0].run)}
+    assert lines == {f"abandoned, still running: the worker {name} does not answer" for name in WORKERS}
+    for name in WORKERS:
+        cluster.processes[name].send_signal(signal.SIGCONT)
+    assert_nothing_runs(folder)
 
 
 def test_the_cluster_keeps_nothing_of_its_calls(cluster: DaskCluster, folder: Path) -> None:
