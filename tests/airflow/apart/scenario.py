@@ -73,6 +73,13 @@ class Scenario:
         self.airflow = Airflow("deck", folder / "airflow.log")
         self.db = folder / "deck.db"
         self.seen: dict[str, Any] = {}
+        self.triggerer: subprocess.Popen[bytes] | None = None
+
+    def end_triggerer(self) -> None:
+        """End the one that was started here: `airflow standalone` knows nothing of it."""
+        if self.triggerer is not None:
+            self.triggerer.terminate()
+            self.triggerer.wait()
 
     def runs(self, task: str) -> list[tuple[str, str]]:
         """The runs of a task, the oldest first, with their states."""
@@ -152,7 +159,7 @@ class Scenario:
         self.seen["restarted, without a triggerer"] = self.runs("restarted")
         with (self.folder / "triggerer.log").open("wb") as out:
             command = [sys.executable, "-m", "airflow", "triggerer"]
-            subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+            self.triggerer = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
         self.let_go("restarted")
         self.airflow.until_state("restarted", "success", "failed")
         self.seen["restarted"] = self.airflow.state("restarted"), self.airflow.xcom("restarted")
@@ -189,6 +196,7 @@ def main(folder: Path) -> None:
                 scenario.seen["tasks"] = {name: one["state"] for name, one in scenario.airflow.tasks().items()}
         finally:
             scenario.cancel_runs()
+            scenario.end_triggerer()
     print(json.dumps(scenario.seen))
 
 
