@@ -34,7 +34,7 @@ class RayCluster:
     bare_burn = "a process on each of two workers"
     own_place = ""
 
-    def __init__(self, folder: Path, threads: int = 100) -> None:
+    def __init__(self, folder: Path) -> None:
         (short := folder / "r").mkdir()
         os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": str(short), "RAY_AUTH_MODE": "token"}
         os.environ |= {"RAY_AUTH_TOKEN": "token-of-the-benchmark-0123456789", "HOME": str(short)}
@@ -55,7 +55,7 @@ class RayCluster:
         self._answer()
         self._tell("head")
         for name in NAMES:
-            self._tell("worker", name, threads, {})
+            self._tell("worker", name, 1, {name: 1})  # Ray starts a process beforehand for each processor
 
     def _tell(self, *command: Any) -> None:
         pipe = self.processes["ray"].stdin
@@ -124,7 +124,7 @@ async def orders_of_awaits(ray: Any, actors: list[Any], tasks: int, seconds: flo
 
 
 async def burning(ray: Any, actors: list[Any], steps: int, seconds: float) -> dict[str, Any]:
-    made = ray.remote(num_cpus=60)(burn)
+    made = ray.remote(burn)
     await asyncio.gather(*(made.remote(0.0) for _ in range(4)))
     begin = time.perf_counter()
     await asyncio.gather(*(made.remote(seconds) for _ in range(steps)))
@@ -153,8 +153,8 @@ async def measure(address: str, what: str, count: int, seconds: float) -> dict[s
     import ray
 
     ray.init(address=address, log_to_driver=False, configure_logging=False)
-    made = ray.remote(num_cpus=30, max_concurrency=100, scheduling_strategy="SPREAD")(Waiter)
-    actors = [made.remote() for _ in NAMES]
+    made = ray.remote(num_cpus=0, max_concurrency=100)(Waiter)
+    actors = [made.options(resources={name: 1}).remote() for name in NAMES]
     await asyncio.gather(*(actor.echo.remote(1) for actor in actors))
     return await WHAT[what](ray, actors, count, seconds)
 
