@@ -160,10 +160,15 @@ def test_files_that_a_page_names_exist(page: Path) -> None:
 
 def test_the_hooks_of_a_commit_are_those_of_make_check() -> None:
     """All of its commands but the tests and the compiled core."""
-    rule = (
-        (ROOT / "Makefile").read_text(encoding="utf-8").partition("\ncheck: $(READY)\n")[2].partition("\n\n")[0]
-    )
-    checked = [line.strip().removeprefix("$(BIN)/").removesuffix(" .") for line in rule.splitlines()]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    check, types = (_commands(makefile, name) for name in ("check", "types"))
     hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
-    assert set(re.findall(r"entry: \.venv/bin/(.*)", hooks)) == set(checked[:-2])
-    assert checked[-2:] == ["$(MAKE) --no-print-directory compiled", "$(SUITE) $(BRANCHES)"]
+    assert set(re.findall(r"entry: \.venv/bin/(.*)", hooks)) == {*check[:-2], *types}
+    assert check[-2:] == ["$(MAKE) --no-print-directory -j 2 types compiled", "$(SUITE) $(BRANCHES)"]
+
+
+def _commands(makefile: str, target: str) -> list[str]:
+    """What a target of the Makefile executes."""
+    rule = makefile.partition(f"\n{target}: $(READY)\n")[2].partition("\n\n")[0]
+    commands = (line.partition("  #")[0].strip() for line in rule.splitlines())
+    return [command.removeprefix("$(BIN)/").removesuffix(" .") for command in commands]

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from distributed import Client, Security
 
 from agentdeck.places.cluster import Cluster, ClusterError, HostGone, HostLink, WorkerFacts
+from agentdeck.places.connection_error import connection_error, error_text
 from agentdeck.places.dask_local import START, LocalDask
 from agentdeck.places.host import Host
 
@@ -31,6 +32,8 @@ REPLY = 0.005
 
 #: What Dask says of an actor whose worker has closed the connection, or refuses it.
 UNREACHABLE = "Unable to contact Actor's worker"
+#: What Dask says where it has no time left for a try.
+TIMED_OUT = "Timed out trying to connect"
 #: What errors say where the other side does not speak TLS, at the first and at a further try.
 NO_TLS = ("WRONG_VERSION_NUMBER", "cannot convert to SSL")
 
@@ -78,10 +81,19 @@ class DaskCluster(Cluster):
                 return made
         except Exception as error:
             await _leave(client)
-            why = f"it has said nothing for {ANSWER:g} s" if patience.expired() else _refusal(error)
+            why = f"it has said nothing for {ANSWER:g} s" if patience.expired() else await self._why(error)
             if "ssl_context" in why:  # the keys may also be in the configuration of Dask
                 why = "the place has no keys; add tls: { ca: FILE, cert: FILE, key: FILE }"
             raise ClusterError(f"no scheduler of Dask answers at {self._address}: {why}") from None
+
+    async def _why(self, error: Exception) -> str:
+        """Why there is no connection, also where Dask's last try was one that its patience has cut short."""
+        first = _first(error)
+        if isinstance(first, TimeoutError) or TIMED_OUT in str(first):
+            host, _, port = self._address.partition("://")[2].rpartition(":")
+            refused = await connection_error(host.strip("[]"), int(port), DIRECT)
+            return f"no answer within {CONNECT:g} s" if refused is None else error_text(refused)
+        return _refusal(error)
 
     def _security(self) -> Security | None:
         """Raises ClusterError where the files are no keys."""
@@ -251,10 +263,15 @@ def _facts(address: str, facts: dict[str, Any]) -> WorkerFacts:
     )
 
 
-def _refusal(error: BaseException) -> str:
-    """Why a connection is not made: the first error, of which Dask tells only that it has tried for some time."""
+def _first(error: BaseException) -> BaseException:
     while error.__cause__ is not None and not isinstance(error.__cause__, asyncio.CancelledError):
         error = error.__cause__
+    return error
+
+
+def _refusal(error: BaseException) -> str:
+    """Why a connection is not made: the first error, of which Dask tells only that it has tried for some time."""
+    error = _first(error)
     if isinstance(error, MemoryError):  # the length of a message, as Dask reads what is none
         return "what it says is not Dask's protocol"
     text = (isinstance(error, OSError) and error.strerror) or _text(error)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -29,6 +28,7 @@ from ray.exceptions import ActorDiedError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from agentdeck.places.cluster import Cluster, ClusterError, HostGone, HostLink, WorkerFacts
+from agentdeck.places.connection_error import connection_error, error_text
 from agentdeck.places.numbered import Numbered
 from agentdeck.places.ray_host import RayHost
 
@@ -69,7 +69,7 @@ class Node(NamedTuple):
 
     async def refuses(self) -> bool:
         """Whether it is known that its raylet has ended."""
-        return isinstance(await _connection_error(self.host, self.port, 1.0), ConnectionRefusedError)
+        return isinstance(await connection_error(self.host, self.port, 1.0), ConnectionRefusedError)
 
 
 class RayCluster(Cluster):
@@ -122,12 +122,8 @@ class RayCluster(Cluster):
     async def _reach_head(self) -> None:
         """Ray itself would wait for a minute, and then end this process."""
         host, _, port = self._address.rpartition(":")
-        if (error := await _connection_error(host.strip("[]"), int(port), ACCEPT)) is not None:
-            if error.errno is None or isinstance(error, socket.gaierror):
-                text = error.strerror or str(error)
-            else:
-                text = os.strerror(error.errno)  # asyncio says it in another way
-            raise ClusterError(f"no head of Ray answers at {self._address}: {text}")
+        if (error := await connection_error(host.strip("[]"), int(port), ACCEPT)) is not None:
+            raise ClusterError(f"no head of Ray answers at {self._address}: {error_text(error)}")
 
     async def workers(self) -> list[WorkerFacts]:
         await self._reach_head()
@@ -327,19 +323,6 @@ def _amounts(resources: Mapping[str, float]) -> dict[str, Any]:
     own = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
     found: dict[str, Any] = {own[name]: amount for name, amount in resources.items() if name in own}
     return {**found, "resources": {name: amount for name, amount in resources.items() if name not in own}}
-
-
-async def _connection_error(host: str, port: int, patience: float) -> OSError | None:
-    """Why no connection is accepted there."""
-    try:
-        async with asyncio.timeout(patience):
-            _, writer = await asyncio.open_connection(host, port)
-    except TimeoutError:
-        return TimeoutError(f"no answer within {patience:g} s")
-    except OSError as error:
-        return error
-    writer.close()
-    return None
 
 
 async def in_thread(call: Callable[[], T]) -> T:

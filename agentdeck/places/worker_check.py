@@ -46,7 +46,8 @@ class WorkerCheck:
 
     def _facts_here(self) -> list[CodeFacts | None]:
         """Of what is compared; None for modules that only the workers have."""
-        beside = [(name, folder) for target, folder in self._targets for name in imported(target, Path(folder))]
+        modules = dict.fromkeys((target.partition(":")[0], folder) for target, folder in self._targets)
+        beside = [(name, folder) for module, folder in modules for name in imported(module, Path(folder))]
         self._compared = list(dict.fromkeys((*self._targets, *beside)))
         facts: list[CodeFacts | None] = []
         for target, folder in self._compared:

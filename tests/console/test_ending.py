@@ -110,6 +110,9 @@ async def test_a_retry_that_is_starting_counts_as_executing(tmp_path: Path, pack
         await deck.pilot.press("1")
         await deck.until(lambda: deck.app.engines[deck.screen.run] is not first)
         os.kill(deck.app.engines[deck.screen.run].pid, signal.SIGSTOP)
-        await deck.until(lambda: "retrying …" in deck.screen.query_one(Notice).render_line(0).text)
+        notice = deck.screen.query_one(Notice)
+        await deck.until(
+            lambda: "retrying …" in notice.render_line(0).text or deck.screen.view.state == "running"
+        )
         await deck.pilot.press("ctrl+q")
         await deck.until(lambda: isinstance(deck.app.screen, QuitQuestion))

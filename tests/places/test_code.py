@@ -107,7 +107,7 @@ class TestImported:
     def test_modules_of_the_folder_that_a_module_imports(self, tmp_path: Path) -> None:
         write(
             tmp_path,
-            shop_py="import os, prices as p\nfrom stock.of import x\nfrom . import odd\n",
+            shop_py="import os, prices as p\nfrom stock.of import x, y\nfrom . import odd\n",
             prices_py="def f():\n    from rates import RATE\n",
             rates_py="import shop, broken",
             broken_py="def",
