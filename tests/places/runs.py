@@ -19,6 +19,13 @@ from agentdeck.scheduler import events as ev
 from agentdeck.store.reader import Reader
 from agentdeck.workflow.model import Data
 
+#: What a deck needs so that an agent can have a key of the gateway.
+GATEWAY = (
+    "providers: { one: { type: simulated } }\n"
+    "models: { big: { provider: one, id: b } }\ntiers: { execution: big }\n"
+    "gateway: { models: { default: execution } }\n"
+)
+
 
 class Ran:
     """A run of one agent that has ended: its outcome and its log."""

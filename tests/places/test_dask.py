@@ -320,11 +320,7 @@ async def test_a_key_of_the_gateway_is_seen_by_its_step_alone(
     """Not in logs, not in the store, not in what other programs see of a process, not by the next call. A key of
     the engine's environment does not get to a worker at all."""
     monkeypatch.setenv("SHOP_KEY", "sk-of-the-provider")
-    (folder / "deck.yaml").write_text(
-        f"agentdeck: 1\nplaces:\n  crew: {{ {place} }}\nproviders: {{ one: {{ type: simulated }} }}\n"
-        "models: { big: { provider: one, id: b } }\ntiers: { execution: big }\n"
-        "gateway: { models: { default: execution } }\n"
-    )
+    (folder / "deck.yaml").write_text(f"agentdeck: 1\nplaces:\n  crew: {{ {place} }}\n{runs.GATEWAY}")
     made = Workflow("crew")
     usual = {"place": "crew", "retry": 1, "timeout": "30s"}
     made.add("tells", python="crew:tell_key", gateway=True, **usual, **{"with": {"folder": str(folder)}})

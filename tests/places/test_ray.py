@@ -18,6 +18,7 @@ from agentdeck import __version__
 from agentdeck.scheduler import events as ev
 from agentdeck.workflow.model import Data
 from tests.places.ray_cluster import ADDRESS, LONG, ROOT, Engine, RayNodes, ray_nodes
+from tests.places.runs import GATEWAY
 from tests.waiting import until
 
 pytestmark = pytest.mark.places
@@ -134,6 +135,25 @@ def test_what_a_step_says_arrives_while_it_runs(nodes: RayNodes, tmp_path: Path)
     (tmp_path / "go").touch()
     assert engine.wait() == 0, engine.err
     assert engine.outputs()["talk"] == "a line\nhalf of one"
+
+
+def test_a_key_of_the_gateway_is_seen_by_its_step_alone(nodes: RayNodes, tmp_path: Path) -> None:
+    """Not in logs, of Ray neither, not in what other programs see of a process, not by the next call. A key of
+    the engine's environment does not get to a worker at all."""
+    engine = Engine(nodes, tmp_path, SHOP_KEY="sk-of-the-provider")
+    with (tmp_path / "deck.yaml").open("a") as deck:
+        deck.write(GATEWAY)
+    names: list[Data] = ["OPENAI_API_KEY", "OPENAI_BASE_URL", "SHOP_KEY"]
+    tells = {"python": "crew:tell_key", "gateway": True, "with": {"folder": str(tmp_path)}}
+    after = {"python": "crew:environment", "needs": "tells", "with": {"names": names}}
+    engine.start({"tells": tells, "next": after})
+    assert engine.wait() == 0, engine.err
+    assert engine.outputs() == {"tells": ["[key]", []], "next": dict.fromkeys(names)}
+    assert {"printed [key]", "by a program [key]", "logged [key]"} <= {line.text for line in engine.log("tells")}
+    key = (tmp_path / "key").read_bytes()
+    written = [file for file in nodes.folder.rglob("*") if file.is_file()]
+    assert any(file.suffix == ".log" for file in written)
+    assert not [file for file in (*written, *tmp_path.glob("runs.db*")) if key in file.read_bytes()]
 
 
 def test_the_workers_as_agentdeck_places_lists_them(nodes: RayNodes, tmp_path: Path) -> None:
