@@ -58,6 +58,8 @@ class KeyQueue:
 
     async def handled(self) -> None:
         """The key that was passed on last was handled. A screen that it opened has its focus first."""
+        if not self._app.screen_stack:
+            return  # the console ends
         if self._app.screen is not self._screen:
             self._screen = self._app.screen
             self._app.screen.call_after_refresh(self.handled)

@@ -162,3 +162,13 @@ async def test_what_is_typed_with_the_key_that_opens_a_dialog_is_in_its_field(
             app.post_message(events.Key(key, character))
         await until(pilot, lambda: [field.value for field in app.screen.query(Input)] == ["the"])
         assert isinstance(app.screen, Palette)
+
+
+async def test_a_key_may_be_handled_when_the_console_has_closed_its_screens(
+    recorded: tuple[Path, Outcome],
+) -> None:
+    app = DeckApp(recorded[0])
+    async with app.run_test(size=(120, 40)):
+        pass
+    assert not app.screen_stack
+    await app.on_key_handled()
