@@ -17,7 +17,7 @@ from agentdeck.agents.secret_masking import masked
 from agentdeck.agents.verb import Verb, WorkflowContext
 from agentdeck.errors import StepError, UsageError
 from agentdeck.places.cluster import ClusterError, HostGone, WorkerFacts
-from agentdeck.places.cluster_session import Session, Wanted, few
+from agentdeck.places.cluster_session import Session, Wanted, shortened
 from agentdeck.places.connector_process import ConnectorProcess
 from agentdeck.places.environment import usual
 from agentdeck.places.frames import Kind
@@ -84,7 +84,7 @@ class ClusterPlace(Place):
         try:
             await session.open()
             if session.refused:
-                raise ClusterError(few(list(session.refused.values())))
+                raise ClusterError(shortened(list(session.refused.values())))
         except ClusterError as error:
             await session.close()
             raise UsageError(run.hide(f"the place {self.config.name} cannot be used: {error}")) from None

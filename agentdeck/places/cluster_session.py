@@ -17,13 +17,11 @@ from agentdeck.places.worker_check import PROBE, WorkerCheck
 NO_WORKER = 30.0
 #: Seconds after which a worker that takes one call at a time, and has none, gives back what it holds.
 IDLE = 20
-
-
-#: So many workers are named that cannot be used.
+#: The number of workers that an error names.
 MOST_NAMED = 8
 
 
-def few(wrong: Sequence[str]) -> str:
+def shortened(wrong: Sequence[str]) -> str:
     """What is wrong with workers, a line for each of the first ones, and how many there are more."""
     more = len(wrong) - MOST_NAMED
     return "\n".join([*wrong[:MOST_NAMED], *([f"and {more} more workers"] if more > 0 else [])])
@@ -85,7 +83,7 @@ class Session:
         await self._first_workers()
         wrong = await asyncio.gather(*self._known.values())
         if not self.hosts:
-            raise ClusterError(few(wrong) if any(wrong) else self.why)
+            raise ClusterError(shortened(wrong) if any(wrong) else self.why)
 
     async def _first_workers(self) -> None:
         waits = [asyncio.ensure_future(one.wait()) for one in (self._listed, self.over)]

@@ -207,7 +207,7 @@ async def test_a_module_that_is_not_the_same_on_a_worker(
 async def test_a_module_beside_it_that_is_not_the_same_on_a_worker(
     folder: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A call would be executed with other prices, and nobody would know."""
+    """Without the comparison, a call would silently use the other prices."""
     (folder / "shop.py").write_text("from prices import price\n")
     (folder / "prices.py").write_text("def price():\n    return 3\n")
     assert (await runs.run(folder, place, "price", keys={"python": "shop:price"})).output == 3
